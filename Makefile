@@ -1,0 +1,58 @@
+# `make demo` runs the main job, `make test` passes the tests; both work on a bare Debian or Ubuntu.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check fix bench docs lock migration system clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/demo.done: requirements/run.txt requirements/demo.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot create a virtual environment: install it with 'apt-get install -y python3-venv'"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.done: requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot create a virtual environment: install it with 'apt-get install -y python3-venv'"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/demo.done
+
+demo: $(VENV)/demo.done ## the main job: a node, twelve agents, real models, three rollouts, a self-halt (ARGS=--once to exit)
+	$(BIN)/python -m tidegate.testing.demo $(ARGS)
+
+system: ## install what the tests need from the system (PostgreSQL, Chromium, nginx)
+	@./deploy/test-system.sh
+
+test: system $(VENV)/dev.done ## every test, after installing what it needs
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-fast: $(VENV)/dev.done ## the inner loop: no slow and no browser tests
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser" $(ARGS)
+
+check: $(VENV)/dev.done ## format, lint, types, import contracts
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/dev.done ## format and mend what can be mended
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+bench: $(VENV)/dev.done ## benchmarks, each with its peer or floor measured in the same run
+	$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/dev.done ## generated reference and screenshots
+	$(BIN)/python -m tidegate.testing.reference
+
+lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement files
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra server --extra agent pyproject.toml requirements/build.in -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/run.txt --extra server --extra agent --extra demo pyproject.toml requirements/build.in -o requirements/demo.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/demo.txt --extra server --extra agent --extra demo --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,31 @@
+"""What a device without a certificate says to the enrollment endpoint (SPEC section 3), over server-authenticated TLS."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from tidegate.wire.device import Answer, DeviceName, HardwareProfile, Request, ShortText
+
+
+class Enroll(Request):
+    """The token travels in the body, never in an argument list or a URL. The CSR's subject and extensions are ignored."""
+
+    token: Annotated[str, Meta(min_length=8, max_length=128)]
+    csr_pem: Annotated[str, Meta(max_length=8192)]
+    agent_version: ShortText
+    device: DeviceName | None = None
+    hardware: HardwareProfile = HardwareProfile()
+
+
+class Enrolled(Answer):
+    """`root_chain` holds the signed root metadata (JSON text), oldest first; the device follows it from its own anchor."""
+
+    device: str
+    fleet: str
+    certificate_chain_pem: str
+    ca_bundle_pem: str
+    channel_url: str
+    root_chain: tuple[str, ...]
+    interval_seconds: int
