@@ -25,13 +25,13 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     pass
 
 
-class PayloadFile(Strict):
+class PayloadFile(Strict, frozen=True):
     name: FileName
     sha256: Sha256
     length: Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class ModelManifest(Strict):
+class ModelManifest(Strict, frozen=True):
     """What describes a model; `input` and `metrics` are free but small."""
 
     framework: ShortText
@@ -41,7 +41,7 @@ class ModelManifest(Strict):
     description: Annotated[str, Meta(max_length=4096)] = ""
 
 
-class Descriptor(Strict):
+class Descriptor(Strict, frozen=True):
     fleet: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
     name: ArtifactName
     version: Version

@@ -39,7 +39,7 @@ class Answer(Struct, frozen=True, omit_defaults=True):
     """Base of what a device receives."""
 
 
-class HardwareProfile(Request):
+class HardwareProfile(Request, frozen=True):
     """Facts detected on the device; unknown ones are left out."""
 
     arch: ShortText = ""
@@ -54,19 +54,19 @@ class HardwareProfile(Request):
     runtimes: Annotated[tuple[ShortText, ...], Meta(max_length=32)] = ()
 
 
-class Register(Request):
+class Register(Request, frozen=True):
     hardware: HardwareProfile
     agent_version: ShortText
     declared_tags: Annotated[Tags, Meta(max_length=64)] = {}
 
 
-class Registered(Answer):
+class Registered(Answer, frozen=True):
     device: str
     fleet: str
     interval_seconds: int
 
 
-class Installed(Request):
+class Installed(Request, frozen=True):
     """What `current` of one artifact name is on the device, and whether an update of it is under way."""
 
     artifact: ArtifactName
@@ -75,7 +75,7 @@ class Installed(Request):
     previous_version: Version | None = None
 
 
-class InProgress(Request):
+class InProgress(Request, frozen=True):
     """One piece of work the device has taken up and not finished; `detail` is for people (percent, attempt, why it waits)."""
 
     work: ShortText
@@ -83,7 +83,7 @@ class InProgress(Request):
     detail: Reason = ""
 
 
-class Heartbeat(Request):
+class Heartbeat(Request, frozen=True):
     """`seen` is the digest of the last desired state; `wait_seconds` asks the server to hold the answer until it changes."""
 
     installation: InstallationId
@@ -135,7 +135,7 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     versions: ShortText = ""
 
 
-class Work(Answer):
+class Work(Answer, frozen=True):
     """One thing the device should do. `id` is opaque and unique; the device does each at most once.
 
     `install`: an assignment of a rollout. `revert`: back to `version` after an abort, `remove` when it had nothing.
@@ -153,20 +153,20 @@ class Work(Answer):
     rollout: int | None = None
 
 
-class DesiredState(Answer):
+class DesiredState(Answer, frozen=True):
     """All open work of the device, in the order in which to take it up."""
 
     work: tuple[Work, ...] = ()
     notice: str = ""
 
 
-class LogRequest(Answer):
+class LogRequest(Answer, frozen=True):
     id: int
     source: str
     max_bytes: int
 
 
-class HeartbeatAnswer(Answer):
+class HeartbeatAnswer(Answer, frozen=True):
     """`desired` is absent when the digest sent as `seen` is still current."""
 
     interval_seconds: int
@@ -180,14 +180,14 @@ class HeartbeatAnswer(Answer):
     ca_bundle: str = ""
 
 
-class LeaveRequest(Request):
+class LeaveRequest(Request, frozen=True):
     """`running` is what the device runs of that artifact name now; it is recorded as the way back."""
 
     work: ShortText
     running: Version | None = None
 
 
-class LeaveAnswer(Answer):
+class LeaveAnswer(Answer, frozen=True):
     """Leave is void when it is older than `valid_seconds` at the start of applying."""
 
     granted: bool
@@ -197,7 +197,7 @@ class LeaveAnswer(Answer):
     apply_deadline_seconds: int = 0
 
 
-class Report(Request):
+class Report(Request, frozen=True):
     """One fact about one piece of work. `sequence` grows by one per report of an installation, for ever."""
 
     sequence: Annotated[int, Meta(ge=1, le=2**53)]
@@ -209,12 +209,12 @@ class Report(Request):
     running_version: Version | None = None
 
 
-class Reports(Request):
+class Reports(Request, frozen=True):
     installation: InstallationId
     items: Annotated[tuple[Report, ...], Meta(min_length=1, max_length=500)]
 
 
-class ReportResult(Answer):
+class ReportResult(Answer, frozen=True):
     """`accepted` and `replay` are both final for the device; so is `refused`, whose detail is logged there."""
 
     sequence: int
@@ -222,18 +222,18 @@ class ReportResult(Answer):
     detail: str = ""
 
 
-class ReportsAnswer(Answer):
+class ReportsAnswer(Answer, frozen=True):
     """Sent after the commit: every item here will survive the loss of the node's power."""
 
     results: tuple[ReportResult, ...]
     report_sequence: int
 
 
-class Renew(Request):
+class Renew(Request, frozen=True):
     csr_pem: Annotated[str, Meta(max_length=8192)]
 
 
-class Renewed(Answer):
+class Renewed(Answer, frozen=True):
     certificate_chain_pem: str
     ca_bundle_pem: str
 

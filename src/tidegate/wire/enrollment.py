@@ -9,7 +9,7 @@ from msgspec import Meta
 from tidegate.wire.device import Answer, DeviceName, HardwareProfile, Request, ShortText
 
 
-class Enroll(Request):
+class Enroll(Request, frozen=True):
     """The token travels in the body, never in an argument list or a URL. The CSR's subject and extensions are ignored."""
 
     token: Annotated[str, Meta(min_length=8, max_length=128)]
@@ -19,7 +19,7 @@ class Enroll(Request):
     hardware: HardwareProfile = HardwareProfile()
 
 
-class Enrolled(Answer):
+class Enrolled(Answer, frozen=True):
     """`root_chain` holds the signed root metadata (JSON text), oldest first; the device follows it from its own anchor."""
 
     device: str

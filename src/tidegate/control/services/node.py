@@ -1,0 +1,26 @@
+"""What service functions work with, next to the `Scope` that says for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidegate.clock import Clock
+    from tidegate.control.blobs import Blobs
+    from tidegate.control.services.hub import Hub
+    from tidegate.control.services.keyring import Keyring
+    from tidegate.control.settings import Settings
+    from tidegate.control.store.engine import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One process's parts, made once in app.py (or testing/node.py)."""
+
+    db: Database
+    blobs: Blobs
+    keyring: Keyring
+    hub: Hub
+    settings: Settings
+    clock: Clock

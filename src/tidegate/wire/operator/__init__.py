@@ -1,0 +1,1 @@
+"""The operator API, one module per noun (SPEC section 12 and 13)."""
