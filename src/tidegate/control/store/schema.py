@@ -105,9 +105,11 @@ devices = Table(
     Column("hold_reason", Text),
     Column("hold_until", Instant),
     Column("identity_conflict_at", Instant),
+    Column("generation", BigInteger, nullable=False, server_default="0"),  # the fleet's, at the last change of identity or hold
     # One living device per name; the name of a decommissioned one can be enrolled again as a new device.
     Index("uq_devices_fleet_id_name_active", "fleet_id", "name", unique=True,
           sqlite_where=sa.text("state = 'active'"), postgresql_where=sa.text("state = 'active'")),
+    Index("ix_devices_fleet_id_generation", "fleet_id", "generation"),
     CheckConstraint("state IN ('active', 'decommissioned')", name="state"),
 )  # fmt: skip
 
@@ -125,7 +127,7 @@ device_certificates = Table(
     Column("fingerprint", Text, unique=True),  # SHA-256 of the DER, hex; null until signed
     Column("device_id", Id, ForeignKey("devices.id"), nullable=False, index=True),
     Column("state", Text, nullable=False),  # intended (recorded, not yet signed) | pending | current | retired
-    Column("public_key_sha256", Text, nullable=False),
+    Column("public_key_sha256", Text, nullable=False, index=True),
     Column("serial", Text, nullable=False),
     Column("not_before", Instant, nullable=False),
     Column("not_after", Instant, nullable=False),
