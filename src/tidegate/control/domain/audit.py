@@ -59,7 +59,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What checking a chain found: `count` records follow one another, ending at `head`; `broken` is None when all do."""
+    """What checking found: `count` records follow one another, ending at `head`; `broken` is None when all do."""
 
     count: int
     head: Head
@@ -116,7 +116,7 @@ def chained(previous: str, body: bytes) -> str:
 
 
 def check(records: Iterable[Record], start: Head = EMPTY) -> Verdict:
-    """Follow `records` from `start`; stops at the first that does not follow. Memory does not grow with their number."""
+    """Follow `records` from `start`, in constant memory; stops at the first that does not follow."""
     head = start
     for record in records:
         reason = _why_broken(head, record)

@@ -1,0 +1,215 @@
+"""The node's settings: one TOML file, unknown keys refused, units in names, secrets only as file paths."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta, Struct
+
+from tidegate.errors import FieldError, Invalid
+
+SETTINGS_FILE = "tidegate.toml"
+_MAX_BYTES = 1 << 20
+_TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
+
+
+def _help(text: str, **limits: Any) -> Meta:
+    return Meta(description=text, **limits)
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every setting with its default; the descriptions are what docs/reference/settings.md shows."""
+
+    data_dir: Annotated[
+        Path, _help("Folder of database, blobs, keys and certificates; relative to the settings file.")
+    ] = Path()
+    database_url: Annotated[
+        str, _help("`postgresql://user@host/name`; empty: SQLite in the data folder. Never with a password.")
+    ] = ""
+    database_password_file: Annotated[
+        Path | None, _help("File whose first line is the database password; relative to the settings file.")
+    ] = None
+    database_connections: Annotated[
+        int, _help("Connections kept to PostgreSQL; as many more are opened under load.", ge=1, le=200)
+    ] = 10
+    blob_url: Annotated[str, _help("`s3://bucket/prefix`; empty: the folder `blobs` in the data folder.")] = ""
+    console_bind: Annotated[
+        str, _help("Where console, operator API and enrollment listen (`host:port`; port 0: chosen by the system).")
+    ] = "127.0.0.1:8443"
+    device_bind: Annotated[str, _help("Where the device channel listens.")] = "127.0.0.1:9443"
+    metrics_bind: Annotated[str, _help("Where `/metrics` listens, in plain HTTP; empty: nowhere.")] = "127.0.0.1:9464"
+    console_url: Annotated[
+        str, _help("How people and new devices reach the console; empty: `https://` and `console_bind`.")
+    ] = ""
+    channel_url: Annotated[str, _help("How devices reach the device channel; empty: `https://` and `device_bind`.")] = (
+        ""
+    )
+    trust_domain: Annotated[
+        str, _help("SPIFFE trust domain in device certificates; fixed once devices are enrolled.")
+    ] = "tidegate.internal"
+    interval_seconds: Annotated[int, _help("Heartbeat interval given to devices.", ge=1, le=3600)] = 30
+    certificate_days: Annotated[int, _help("Life of a device certificate.", ge=1, le=825)] = 90
+    renewal_grace_days: Annotated[
+        int, _help("How long an expired certificate that is current on record may still renew.", ge=0, le=3650)
+    ] = 365
+    max_held: Annotated[int, _help("Heartbeats held open at once on this node.", ge=0, le=1_000_000)] = 10_000
+    upload_max_bytes: Annotated[int, _help("Largest artifact file that can be uploaded.", ge=1, le=2**50)] = 64 * 2**30
+    upload_keep_hours: Annotated[int, _help("How long an upload that nobody continues is kept.", ge=1, le=24 * 365)] = (
+        48
+    )
+    device_events_days: Annotated[
+        int, _help("How long the history of devices is kept; the audit log is never pruned.", ge=1, le=3650)
+    ] = 180
+    log_format: Annotated[Literal["console", "json"], _help("Log lines for people or for machines.")] = "console"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("The least that is logged.")] = "info"
+
+    @property
+    def effective_database_url(self) -> str:
+        """With the password from its file and the default filled in; never log it."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'tidegate.db'}"
+        url = sa.make_url(self.database_url)
+        if self.database_password_file is not None:
+            url = url.set(password=_first_line(self.database_password_file))
+        return url.render_as_string(hide_password=False)
+
+    @property
+    def effective_console_url(self) -> str:
+        return self.console_url or f"https://{self.console_bind}"
+
+    @property
+    def effective_channel_url(self) -> str:
+        return self.channel_url or f"https://{self.device_bind}"
+
+
+def split_bind(bind: str, name: str = "bind") -> tuple[str, int]:
+    """``127.0.0.1:8443`` or ``[::1]:8443`` as host and port.
+
+    Raises:
+        Invalid: it is neither; the error names the setting `name`.
+    """
+    host, separator, port = bind.rpartition(":")
+    if separator and host and port.isascii() and port.isdigit() and int(port) <= 65_535:
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+            try:
+                ipaddress.IPv6Address(host)
+            except ValueError as error:
+                raise _wrong(name, f"is no IPv6 address: {host}") from error
+            return host, int(port)
+        if ":" not in host:
+            return host, int(port)
+    raise _wrong(name, "must be host:port, such as 127.0.0.1:8443 or [::1]:8443")
+
+
+def parse(text: str, *, folder: Path) -> Settings:
+    """Settings from TOML text; relative paths are taken from `folder`.
+
+    Raises:
+        Invalid: not TOML, an unknown key, a wrong type, or a value outside its limits; the error names the key.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"cannot read the settings as TOML: {error}") from error
+    try:
+        settings = msgspec.convert(raw, Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"cannot use the settings: {error}") from error
+    password = settings.database_password_file
+    settings = msgspec.structs.replace(
+        settings,
+        data_dir=(folder / settings.data_dir).absolute(),
+        database_password_file=None if password is None else (folder / password).absolute(),
+    )
+    _check(settings)
+    return settings
+
+
+def load(path: Path) -> Settings:
+    """Settings from a file.
+
+    Raises:
+        Invalid: as `parse`, or the file cannot be read.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise Invalid(f"cannot use the settings: {path} is larger than {_MAX_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"cannot read the settings: {error}") from error
+    return parse(text, folder=path.parent.absolute())
+
+
+def render(values: dict[str, str | int]) -> str:
+    """A settings file with these keys, for `tidegate init`."""
+    lines = [
+        "# Settings of this node; every key and its default: docs/reference/settings.md, or `tidegate check-config`."
+    ]
+    # A JSON string is a TOML basic string as well.
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _check(settings: Settings) -> None:
+    split_bind(settings.console_bind, "console_bind")
+    split_bind(settings.device_bind, "device_bind")
+    if settings.metrics_bind:
+        split_bind(settings.metrics_bind, "metrics_bind")
+    for name in ("console_url", "channel_url"):
+        url = getattr(settings, name)
+        if url:
+            _check_url(name, url)
+    if _TRUST_DOMAIN.fullmatch(settings.trust_domain) is None:
+        raise _wrong("trust_domain", f"must match {_TRUST_DOMAIN.pattern}")
+    if settings.database_url:
+        _check_database_url(settings.database_url)
+    elif settings.database_password_file is not None:
+        raise _wrong("database_password_file", "means nothing without database_url")
+
+
+def _check_url(name: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        port_ok = False
+        parts = urlsplit("")
+    if not port_ok or parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/") or "@" in url:
+        raise _wrong(name, "must be https://host or https://host:port, nothing behind it")
+
+
+def _check_database_url(text: str) -> None:
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise _wrong("database_url", "must be postgresql://user@host/name") from error
+    if url.get_backend_name() not in ("postgresql", "sqlite"):
+        raise _wrong("database_url", "must start with postgresql:// (or be left out for SQLite)")
+    if url.password is not None:
+        raise _wrong("database_url", "must not carry a password; put it into database_password_file")
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"cannot read database_password_file: {error}") from error
+
+
+def _wrong(name: str, rule: str) -> Invalid:
+    return Invalid(f"cannot use the settings: {name} {rule}", (FieldError(f"/{name}", rule),))
+
+
+def _path(kind: type[Any], value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"expected a path, got {type(value).__name__}")
