@@ -54,5 +54,9 @@ lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement 
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/run.txt --extra server --extra agent --extra demo pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/demo.txt --extra server --extra agent --extra demo --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
 
+migration: $(VENV)/dev.done ## write migration 0001 from the schema again (while nothing is released)
+	$(BIN)/python -m tidegate.testing.migration
+	$(BIN)/ruff format -q src/tidegate/control/store/migrations/versions
+
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
