@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.sql.elements import False_, True_
 
 from tidegate.control.store import migrations
 from tidegate.control.store.engine import Database
@@ -55,6 +56,9 @@ def _render_item(kind: str, item: Any, _context: AutogenContext) -> str | Litera
         return "sa.BigInteger()"
     if kind == "type" and isinstance(item, sa.BigInteger) and item._variant_mapping:
         return 'sa.BigInteger().with_variant(sa.Integer(), "sqlite")'
+    # Booleans are written differently by the two databases.
+    if kind == "server_default" and isinstance(item, sa.DefaultClause) and isinstance(item.arg, (True_, False_)):
+        return f"sa.{item.arg}()"
     return False
 
 

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what the tests need from a Debian or Ubuntu system; does nothing when all of it is there.
+set -euo pipefail
+
+missing=()
+have_initdb() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+have_initdb || missing+=(postgresql)
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+{ command -v nginx || test -x /usr/sbin/nginx; } >/dev/null || missing+=(nginx-light)
+command -v openssl >/dev/null || missing+=(openssl)
+command -v strace >/dev/null || missing+=(strace)
+command -v curl >/dev/null || missing+=(curl)
+
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+
+echo "installing for the tests: ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+  echo "cannot install them: this is neither Debian nor Ubuntu; install them by hand and run this again" >&2
+  exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "cannot install them: neither root nor sudo; as root: apt-get install -y ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+
+# Debian starts a cluster of its own right after the installation; the tests use a private one only.
+if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+  "${as_root[@]}" mkdir -p /etc/postgresql-common
+  echo "create_main_cluster = false" | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"

@@ -1,0 +1,81 @@
+"""What every test may ask for: `database` (both kinds, fresh and migrated) and `node` (a whole node on it)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidegate.control.services.node import Node
+from tidegate.control.store import migrations
+from tidegate.control.store.engine import Database
+from tidegate.testing import postgres
+
+_CLUSTER = "TIDEGATE_TEST_CLUSTER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The controller names the folder and hands it to the xdist workers; the first test that needs a server starts it.
+    if not hasattr(config, "workerinput"):
+        os.environ[_CLUSTER] = str(postgres.new_folder())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        postgres.Cluster(Path(os.environ.pop(_CLUSTER))).stop()
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    migrations.upgrade(database)
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "tidegate.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> postgres.Cluster:
+    cluster = postgres.Cluster(Path(os.environ[_CLUSTER]))
+    cluster.start(_migrate)
+    return cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, migrated database; each test runs on both kinds.
+
+    What has nothing to do with storage may choose one: ``@pytest.mark.parametrize("database_url", ["sqlite"],
+    indirect=True)``.
+    """
+    if request.param == "sqlite":
+        path = tmp_path / "tidegate.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    cluster: postgres.Cluster = request.getfixturevalue("postgres_cluster")
+    with cluster.fresh(f"t{uuid.uuid4().hex}") as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def node(tmp_path: Path, database: Database) -> Node:
+    """A node with the fleet `default`, its trust domain and certificates; services work on it as on a real one."""
+    from tidegate.testing.node import make_node
+
+    return make_node(tmp_path, database)
