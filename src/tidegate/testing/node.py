@@ -1,0 +1,41 @@
+"""A whole node in this process, for tests: real database, keys, certificates and blobs, nothing listening."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from tidegate.clock import Clock, SystemClock
+from tidegate.control.domain.access import PERMISSIONS, Actor, Scope
+from tidegate.control.domain.fleets import DEFAULT_FLEET
+from tidegate.control.services.hub import Hub
+from tidegate.control.services.node import Node
+from tidegate.control.settings import Settings
+from tidegate.control.store import engine, fleets
+from tidegate.control.store.engine import Database
+from tidegate.errors import NotFound
+
+
+def make_node(folder: Path, database: Database, *, clock: Clock | None = None, **settings: Any) -> Node:
+    """A node on a migrated, empty database, with the fleet `default` and its trust domain; `settings` override."""
+    chosen = Settings(**{"data_dir": folder, "trust_domain": "tidegate.test", "interval_seconds": 5, **settings})
+    parts: dict[str, Any] = {"blobs": None, "keyring": None}
+    if importlib.util.find_spec("tidegate.control.blobs"):
+        parts["blobs"] = importlib.import_module("tidegate.control.blobs").open_blobs(chosen)
+    if importlib.util.find_spec("tidegate.control.services.keyring"):
+        parts["keyring"] = importlib.import_module("tidegate.control.services.keyring").Keyring(folder)
+    node = Node(db=database, hub=Hub(), settings=chosen, clock=clock or SystemClock(), **parts)
+    with database.write() as tx:
+        fleets.insert(tx, DEFAULT_FLEET, at=engine.now(tx), interval_seconds=chosen.interval_seconds)
+    return node
+
+
+def admin_scope(node: Node, fleet: str = DEFAULT_FLEET, *, name: str = "admin") -> Scope:
+    """Every permission in one fleet, as an operator."""
+    with node.db.read() as tx:
+        found = fleets.by_name(tx, fleet)
+    if found is None:
+        raise NotFound(f"cannot find the fleet {fleet}")
+    return Scope(Actor("user", name), found.id, found.name, PERMISSIONS)
