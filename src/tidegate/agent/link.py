@@ -1,0 +1,101 @@
+"""The device's side of the device channel (SPEC section 8): typed requests out, typed answers in.
+
+Nothing here waits, retries for long or decides; the daemon does. What can go wrong is in transport.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from tidegate.agent import transport
+from tidegate.agent.transport import CertificateRefused, ChannelProblem, Ended
+from tidegate.errors import Unavailable
+from tidegate.wire import device as wire
+
+__all__ = ["CertificateRefused", "ChannelProblem", "Download", "Ended", "Link"]
+
+ANSWER_MAX_BYTES = 4 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A body being received: `start` is the offset of its first byte (0 when the node ignored the range)."""
+
+    start: int
+    chunks: Iterator[bytes]
+
+
+class Link:
+    """Connections to one node, kept open; for several threads. `identity` is a PEM file with key and chain, or None.
+
+    Every call raises `ChannelProblem`, `CertificateRefused`, `Ended`, `Unavailable` or `Untrusted`.
+    """
+
+    def __init__(self, url: str, ca_pem: str, identity: Path | None, *, timeout_seconds: float = 30.0) -> None:
+        self._transport = transport.Transport(url, ca_pem, identity, timeout_seconds)
+
+    def register(self, request: wire.Register) -> wire.Registered:
+        return self.call("POST", "/v1/device/register", request, wire.Registered)
+
+    def heartbeat(self, request: wire.Heartbeat) -> wire.HeartbeatAnswer:
+        """Held by the node for up to `wait_seconds`."""
+        return self.call(
+            "POST", "/v1/device/heartbeat", request, wire.HeartbeatAnswer, held_seconds=request.wait_seconds
+        )
+
+    def leave(self, request: wire.LeaveRequest) -> wire.LeaveAnswer:
+        return self.call("POST", "/v1/device/leave", request, wire.LeaveAnswer)
+
+    def reports(self, request: wire.Reports) -> wire.ReportsAnswer:
+        return self.call("POST", "/v1/device/reports", request, wire.ReportsAnswer)
+
+    def renew(self, request: wire.Renew) -> wire.Renewed:
+        return self.call("POST", "/v1/device/renew", request, wire.Renewed)
+
+    def call(self, method: str, path: str, request: Any, answer: type[T], *, held_seconds: int = 0) -> T:
+        """One JSON request and its answer; unknown fields of the answer are ignored, so that answers may grow."""
+        seconds = self._transport.timeout_seconds + held_seconds
+        with self._transport.answer(method, path, seconds, msgspec.json.encode(request)) as (response, _call):
+            data = transport.read_all(response, ANSWER_MAX_BYTES, path)
+        try:
+            return msgspec.json.decode(data, type=answer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unavailable(f"cannot use the node's answer to {path}: {error}") from error
+
+    def get(self, path: str, max_bytes: int) -> bytes:
+        """A whole small document; it may travel compressed, `max_bytes` holds for what comes out."""
+        seconds = self._transport.timeout_seconds
+        headers = {"Accept-Encoding": "gzip"}
+        with self._transport.answer("GET", path, seconds, headers=headers) as (response, _call):
+            data = transport.read_all(response, max_bytes, path)
+            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding == "gzip":
+            return transport.gunzip(data, max_bytes, path)
+        if encoding != "identity":
+            raise Unavailable(f"cannot use the node's answer to {path}: unknown encoding")
+        return data
+
+    @contextmanager
+    def download(self, path: str, offset: int = 0) -> Iterator[Download]:
+        """Receive a body from `offset` on; the caller bounds how much it takes."""
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        with self._transport.answer("GET", path, self._transport.timeout_seconds, headers=headers) as (response, call):
+            start = transport.range_start(response, path) if response.status == 206 else 0
+            yield Download(start, transport.chunks(response, call))
+
+    def end_calls(self) -> None:
+        """Make every request under way fail with `Ended` now; the next one opens a new connection."""
+        self._transport.end_calls()
+
+    def close(self) -> None:
+        self._transport.close()
