@@ -1,4 +1,4 @@
-"""Child processes that never outlive the demo: each in its own group, its output in a file, stopped in reverse order."""
+"""Child processes that never outlive the demo: each in its own group, output in a file, stopped in reverse order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo shows: steps with their outcome, a bar per wave, a line per device; plain lines where there is no terminal."""
+"""What the demo shows: steps with their outcome, a bar per wave, a line per device; plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.text import Text
 Outcome = Literal["doing", "done", "failed"]
 _MARK = {"doing": ("▸", "cyan"), "done": ("✓", "green"), "failed": ("✗", "red")}
 _STYLE = {
-    "healthy": "green", "reverted": "green", "running": "cyan", "rolled_back": "dark_orange", "reverting": "dark_orange",
+    "healthy": "green", "reverted": "green", "running": "cyan", "rolled_back": "dark_orange",
+    "reverting": "dark_orange",
     "failed": "red", "revert_failed": "red", "halted": "red", "waiting_for_approval": "yellow", "completed": "green",
     "pending": "bright_black", "skipped": "bright_black", "offline": "bright_black", "aborted": "bright_black",
 }  # fmt: skip
