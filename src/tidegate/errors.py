@@ -2,7 +2,7 @@
 
 Hostile or mistaken input (`Refused` and its kinds), a broken world (`Unavailable`) and our own bug (`Defect`) never
 share an `except`. Messages start with what cannot be done ("cannot resume a rollout that is completed"), name the
-thing, and carry no secret. Status codes are given at the edge only (control/api/problems.py).
+thing, and carry no secret. Status codes are given at the edge only (control/problems.py).
 """
 
 from __future__ import annotations

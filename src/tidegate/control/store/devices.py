@@ -180,7 +180,7 @@ def flush_presence(tx: Connection, seen: Sequence[Seen]) -> None:
         if one.in_progress is not None
     ]
     if said:
-        values = {
+        values: dict[str, Any] = {
             "last_seen_at": sa.bindparam("b_at"),
             "waiting_on": sa.bindparam("b_waiting"),
             "in_progress": sa.bindparam("b_progress"),

@@ -1,0 +1,135 @@
+"""Errors as RFC 9457 problems: the only place that gives them status codes (SPEC section 13).
+
+A leaf of both edges: the operator API and the device channel answer alike.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import sqlalchemy.exc
+import structlog
+
+from tidegate.errors import (
+    Conflict,
+    Defect,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refused,
+    TidegateError,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+    Untrusted,
+)
+from tidegate.wire.problem import Problem, ProblemField
+
+log = structlog.get_logger()
+
+
+class Malformed(Refused):
+    """Not the syntax that was promised: broken JSON, a missing content type, a path that does not decode."""
+
+    type = "malformed"
+
+
+class MethodNotAllowed(Refused):
+    """The path exists; `allowed` are its methods."""
+
+    type = "method-not-allowed"
+
+    def __init__(self, detail: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+# The first that fits; the root of each family comes after its kinds.
+_STATUS: tuple[tuple[type[TidegateError], int], ...] = (
+    (Malformed, 400),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (MethodNotAllowed, 405),
+    (Conflict, 409),
+    (TooLarge, 413),
+    (Invalid, 422),
+    (TooMany, 429),
+    (Refused, 422),
+    (Untrusted, 422),
+    (Unavailable, 503),
+    (Defect, 500),
+)
+_SPOKEN = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
+_FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
+
+
+def status_of(error: TidegateError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem_of(error: TidegateError) -> Problem:
+    """What the other side is told. A defect says nothing of the inside."""
+    status = status_of(error)
+    detail = error.detail if status != 500 else "cannot carry this out: an internal error, written to the node's log"
+    retry = error.retry_after_seconds if isinstance(error, TooMany | Unavailable) else 0
+    return Problem(
+        type=f"/problems/{error.type}",
+        title=error.type.replace("-", " ").capitalize(),
+        status=status,
+        detail=detail,
+        permission=error.permission if isinstance(error, Forbidden) else "",
+        errors=tuple(ProblemField(e.pointer, e.detail) for e in error.errors) if isinstance(error, Invalid) else (),
+        retry_after_seconds=retry,
+        stop_workloads=bool(getattr(error, "stop_workloads", False)),
+    )
+
+
+def headers_of(error: TidegateError) -> dict[str, str]:
+    """The headers that go with the problem's status."""
+    headers = {"cache-control": "no-store"}
+    if isinstance(error, TooMany | Unavailable):
+        headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allowed)
+    return headers
+
+
+def understood(error: Exception) -> TidegateError:
+    """Any exception as one of ours: a lost database is `Unavailable`, what nobody foresaw is a `Defect`, logged."""
+    if isinstance(error, TidegateError):
+        if isinstance(error, Defect):
+            log.error("defect", error=str(error), exc_info=error)
+        return error
+    if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.TimeoutError):
+        log.error("database unavailable", error=str(error.__cause__ or error))
+        return Unavailable("cannot reach the database for now")
+    log.error("unforeseen error", error=repr(error), exc_info=error)
+    return Defect(f"unforeseen: {error!r}")
+
+
+def invalid_from(error: msgspec.ValidationError, what: str) -> Invalid:
+    """msgspec's refusal, with its path as a JSON pointer; `what` is "body" or "query"."""
+    text = str(error)
+    spoken = _SPOKEN.search(text)
+    rule = text[: spoken.start()] if spoken else text
+    parts = [m["name"] or m["index"] for m in _STEP.finditer(spoken["path"])] if spoken else []
+    # A value inside a map is told as [...]: the pointer then ends at the map.
+    if "..." in parts:
+        parts = parts[: parts.index("...")]
+    field = _FIELD.match(rule)
+    if field:
+        parts.append(field["field"])
+    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
+    if field:
+        rule = "is unknown" if "unknown" in rule else "is missing"
+        return Invalid(f"cannot accept the {what}: {pointer} {rule}", (FieldError(pointer, rule),))
+    rule = rule[:1].lower() + rule[1:]
+    where = f" at {pointer}" if pointer else ""
+    return Invalid(f"cannot accept the {what}: {rule}{where}", (FieldError(pointer, rule),))

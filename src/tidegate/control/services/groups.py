@@ -1,0 +1,138 @@
+"""Static groups from names (SPEC section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from tidegate.control.domain import groups as domain
+from tidegate.control.domain.access import Scope
+from tidegate.control.domain.groups import Group
+from tidegate.control.services import audit
+from tidegate.control.services.node import Node
+from tidegate.control.store import devices as device_store
+from tidegate.control.store import engine
+from tidegate.control.store import groups as store
+from tidegate.errors import Conflict, FieldError, Invalid, NotFound
+from tidegate.ids import DEVICE_NAME, DeviceId, checked
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A group after a change: what changed, and the names that nobody bears."""
+
+    group: Group
+    changed: int
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPage:
+    items: list[Group]
+    total: int
+    next_after: str | None
+
+
+def create(scope: Scope, node: Node, name: str, names: Sequence[str] = ()) -> Membership:
+    """A new static group holding the devices called `names`; names that nobody bears are reported, not refused.
+
+    Raises:
+        Invalid: the name is malformed, or there are too many `names`.
+        Conflict: the fleet has a group of that name.
+    """
+    scope.require("groups.write")
+    checked(DEVICE_NAME, name, "/name")
+    _limited(names)
+    with node.db.write() as tx:
+        if store.find(tx, scope.fleet_id, name) is not None:
+            raise Conflict(f"cannot create group {name}: one of that name exists")
+        group_id = store.insert(tx, scope.fleet_id, name, engine.now(tx))
+        named = _named(tx, scope, names)
+        added = store.add(tx, group_id, named.devices)
+        group = require_group(tx, scope, name)
+        audit.record(tx, scope, action="group.create", subject=f"group:{name}", data={"devices": added})
+    node.hub.nudge("devices", scope.fleet_id, named.devices)
+    return Membership(group, added, named.unknown)
+
+
+def add(scope: Scope, node: Node, name: str, names: Sequence[str]) -> Membership:
+    """Put devices into a group; those in it already count as unchanged."""
+    return _change(scope, node, name, names, add=True)
+
+
+def remove(scope: Scope, node: Node, name: str, names: Sequence[str]) -> Membership:
+    """Take devices out of a group; those not in it count as unchanged."""
+    return _change(scope, node, name, names, add=False)
+
+
+def delete(scope: Scope, node: Node, name: str) -> None:
+    """Forget a group; its devices stay. A hold on it must be released first, so that nothing is served by surprise."""
+    scope.require("groups.write")
+    with node.db.write() as tx:
+        group = require_group(tx, scope, name, lock=True)
+        if group.hold is not None:
+            raise Conflict(f"cannot delete group {name} while it is held: release it first")
+        store.delete(tx, group.id)
+        audit.record(tx, scope, action="group.delete", subject=f"group:{name}", data={"devices": group.size})
+
+
+def listed(
+    scope: Scope, node: Node, *, search: str = "", after: str | None = None, limit: int = 50, offset: int = 0
+) -> GroupPage:
+    """Groups by name."""
+    scope.require("groups.read")
+    with node.db.read() as tx:
+        found = store.listed(tx, scope.fleet_id, search=search, after=after, limit=limit + 1, offset=offset)
+        total = store.count(tx, scope.fleet_id, search)
+    more = len(found) > limit
+    return GroupPage(found[:limit], total, found[limit - 1].name if more else None)
+
+
+def get(scope: Scope, node: Node, name: str) -> Group:
+    """Raises `NotFound` when the fleet has no such group."""
+    scope.require("groups.read")
+    with node.db.read() as tx:
+        return require_group(tx, scope, name)
+
+
+def require_group(tx: Connection, scope: Scope, name: str, *, lock: bool = False) -> Group:
+    group = store.find(tx, scope.fleet_id, name, lock=lock)
+    if group is None:
+        raise NotFound(f"cannot find group {name} in fleet {scope.fleet}")
+    return group
+
+
+def _change(scope: Scope, node: Node, name: str, names: Sequence[str], *, add: bool) -> Membership:
+    scope.require("groups.write")
+    _limited(names)
+    with node.db.write() as tx:
+        group = require_group(tx, scope, name, lock=True)
+        named = _named(tx, scope, names)
+        changed = (store.add if add else store.remove)(tx, group.id, named.devices)
+        if changed and group.hold is not None:
+            device_store.bump(tx, scope.fleet_id, named.devices)
+        after = require_group(tx, scope, name)
+        audit.record(
+            tx, scope, action="group.add" if add else "group.remove", subject=f"group:{name}", data=_audited(changed, names)
+        )
+    node.hub.nudge("devices", scope.fleet_id, named.devices)
+    return Membership(after, changed, named.unknown)
+
+
+def _audited(changed: int, names: Sequence[str]) -> dict[str, object]:
+    """Names as far as a record should be long; the count is always whole."""
+    shown = sorted(set(names))[:100]
+    return {"changed": changed, "names": shown, "names_in_all": len(set(names))}
+
+
+def _limited(names: Sequence[str]) -> None:
+    if len(names) > domain.MAX_NAMES_PER_CHANGE:
+        rule = f"at most {domain.MAX_NAMES_PER_CHANGE} names at a time"
+        raise Invalid("cannot take so many device names", (FieldError("/devices", rule),))
+
+
+def _named(tx: Connection, scope: Scope, names: Sequence[str]) -> domain.Named:
+    known: dict[str, DeviceId] = device_store.ids_by_names(tx, scope.fleet_id, set(names))
+    return domain.resolve(names, known)
