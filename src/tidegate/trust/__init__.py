@@ -1,0 +1,1 @@
+"""Signatures and certificates; knows nothing of devices or rollouts."""

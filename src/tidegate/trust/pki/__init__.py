@@ -1,0 +1,1 @@
+"""Certificates: profile, requests, authority."""
