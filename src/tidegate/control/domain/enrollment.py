@@ -164,9 +164,9 @@ def new_token(
 
 
 def decide_enrollment(
-    record: OnRecord, *, asked_name: str | None, public_key_sha256: str, now: datetime
+    record: OnRecord, *, asked_name: str | None, now: datetime
 ) -> Issue | Resume | SameAgain | Refusal:
-    """What becomes of a request whose CSR proved possession of `public_key_sha256`.
+    """What becomes of a request whose CSR proved possession of the key that `record.same_key` is about.
 
     A token that was already used by this key answers as before, even when spent or expired since: the answer may have
     been lost. A revoked token answers nobody.

@@ -115,7 +115,11 @@ def _change(scope: Scope, node: Node, name: str, names: Sequence[str], *, add: b
             device_store.bump(tx, scope.fleet_id, named.devices)
         after = require_group(tx, scope, name)
         audit.record(
-            tx, scope, action="group.add" if add else "group.remove", subject=f"group:{name}", data=_audited(changed, names)
+            tx,
+            scope,
+            action="group.add" if add else "group.remove",
+            subject=f"group:{name}",
+            data=_audited(changed, names),
         )
     node.hub.nudge("devices", scope.fleet_id, named.devices)
     return Membership(after, changed, named.unknown)

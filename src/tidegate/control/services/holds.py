@@ -72,7 +72,7 @@ def release(scope: Scope, node: Node, subject: Subject) -> None:
 
 
 def expire(node: Node) -> int:
-    """Release, as the system, every hold whose time is over, so that what it held is looked at again; gives how many."""
+    """Release every hold whose time is over, so that what it held is looked at again; gives how many."""
     with node.db.read() as tx:
         over = store.expired(tx, engine.now(tx))
     for fleet_id, fleet, kind, name in over:

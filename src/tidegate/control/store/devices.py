@@ -71,6 +71,17 @@ def update(tx: Connection, device_id: DeviceId, **values: Any) -> None:
     tx.execute(devices.update().where(devices.c.id == device_id).values(**values))
 
 
+def lock(tx: Connection, device_id: DeviceId) -> None:
+    """Keep everybody else from this device's certificates until the commit."""
+    tx.execute(engine.for_update(sa.select(devices.c.id).where(devices.c.id == device_id)))
+
+
+def identity_conflict_at(tx: Connection, device_id: DeviceId) -> datetime | None:
+    """When a retired certificate of the device was last noted."""
+    found: datetime | None = tx.scalar(sa.select(devices.c.identity_conflict_at).where(devices.c.id == device_id))
+    return found
+
+
 def set_hold(tx: Connection, device_id: DeviceId, hold: Hold | None) -> None:
     update(tx, device_id, hold_reason=hold.reason if hold else None, hold_until=hold.until if hold else None)
 

@@ -156,10 +156,10 @@ def issued(tx: Connection, certificate_id: int) -> Issued | None:
     return None if row is None else _issued(row)
 
 
-def of_device(tx: Connection, device_id: DeviceId) -> list[Issued]:
-    """Every certificate of a device, oldest first, locked until the commit."""
+def of_device(tx: Connection, device_id: DeviceId, *, lock: bool = True) -> list[Issued]:
+    """Every certificate of a device, oldest first; locked until the commit unless only looked at."""
     query = sa.select(certificates).where(certificates.c.device_id == device_id).order_by(certificates.c.id)
-    return [_issued(row) for row in tx.execute(engine.for_update(query))]
+    return [_issued(row) for row in tx.execute(engine.for_update(query) if lock else query)]
 
 
 def of_key(tx: Connection, public_key_sha256: str) -> list[tuple[Certificate, Holder]]:
