@@ -38,4 +38,4 @@ def admin_scope(node: Node, fleet: str = DEFAULT_FLEET, *, name: str = "admin") 
         found = fleets.by_name(tx, fleet)
     if found is None:
         raise NotFound(f"cannot find the fleet {fleet}")
-    return Scope(Actor("user", name), found.id, found.name, PERMISSIONS)
+    return Scope(Actor("user", name), found.id, found.name, PERMISSIONS, PERMISSIONS, name)

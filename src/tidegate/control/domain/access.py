@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tidegate.errors import Forbidden
-from tidegate.ids import FleetId
+from tidegate.ids import FleetId, OperatorId
 
 PERMISSIONS: frozenset[str] = frozenset(
     {
@@ -58,6 +58,10 @@ class Scope:
     fleet_id: FleetId
     fleet: str
     permissions: frozenset[str]
+    #: What the same actor may do in every fleet, those to come included: what administers the node itself needs it.
+    everywhere: frozenset[str] = frozenset()
+    #: The operator behind the actor: an API key counts as its maker where another person is asked for.
+    person: str = ""
 
     def allows(self, permission: str) -> bool:
         return permission in self.permissions
@@ -70,7 +74,62 @@ class Scope:
                 permission=permission,
             )
 
+    def require_everywhere(self, permission: str) -> None:
+        """As `require`, for what concerns the whole node: the permission must be held for all fleets."""
+        if permission not in self.everywhere:
+            raise Forbidden(
+                f"cannot do this without the permission {permission} for all fleets;"
+                " an admin of all fleets can grant it",
+                permission=permission,
+            )
+
+
+#: Nobody signed in: may do nothing.
+NOBODY = Scope(Actor("system", "nobody"), FleetId(0), "", frozenset())
+
+#: In a grant: every fleet.
+EVERY_FLEET = FleetId(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role in one fleet, or in every one (`EVERY_FLEET`)."""
+
+    role: str
+    fleet_id: FleetId
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a credential belongs to and what was granted to them; `session` is the id of the session used, if one was."""
+
+    actor: Actor
+    grants: tuple[Grant, ...]
+    person: str
+    operator_id: OperatorId | None = None
+    session: str | None = None
+
+    def sees(self, fleet_id: FleetId) -> bool:
+        """Whether the fleet exists for them at all."""
+        return any(grant.fleet_id in (fleet_id, EVERY_FLEET) for grant in self.grants)
+
+    def scope(self, fleet_id: FleetId, fleet: str) -> Scope:
+        """Their authority in one fleet."""
+        return Scope(
+            actor=self.actor,
+            fleet_id=fleet_id,
+            fleet=fleet,
+            permissions=self._permissions((fleet_id, EVERY_FLEET)),
+            everywhere=self._permissions((EVERY_FLEET,)),
+            person=self.person,
+        )
+
+    def _permissions(self, fleets: tuple[FleetId, ...]) -> frozenset[str]:
+        roles = (ROLES[grant.role] for grant in self.grants if grant.fleet_id in fleets)
+        held = frozenset().union(*roles)
+        return held - NOT_FOR_API_KEYS if self.actor.kind == "apikey" else held
+
 
 def system_scope(name: str, fleet_id: FleetId, fleet: str) -> Scope:
     """What a worker acts as."""
-    return Scope(Actor("system", name), fleet_id, fleet, PERMISSIONS)
+    return Scope(Actor("system", name), fleet_id, fleet, PERMISSIONS, PERMISSIONS)

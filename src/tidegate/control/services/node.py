@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from tidegate.control.services.limits import Limits
 
 if TYPE_CHECKING:
     from tidegate.clock import Clock
@@ -24,3 +26,4 @@ class Node:
     hub: Hub
     settings: Settings
     clock: Clock
+    limits: Limits = field(default_factory=Limits)

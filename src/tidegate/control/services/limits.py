@@ -1,0 +1,71 @@
+"""Counting failures per key (an address, a name) in bounded memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections import OrderedDict
+
+from tidegate.errors import TooMany
+
+_MAX_KEYS = 10_000
+
+
+class FailureLimit:
+    """At most `failures` per key within `window_seconds`; what succeeds costs nothing. Thread-safe.
+
+    Keeps at most `max_keys` keys: beyond that the ones that failed longest ago are forgotten, so that a flood from many
+    addresses costs no memory.
+    """
+
+    def __init__(self, failures: int, window_seconds: int, *, max_keys: int = _MAX_KEYS) -> None:
+        self._failures = failures
+        self._window = window_seconds
+        self._max_keys = max_keys
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, key: str, now: float) -> None:
+        """Raises `TooMany` while the key's failures are used up. `now` is monotonic seconds."""
+        with self._lock:
+            count, since = self._seen.get(key, (0, now))
+            left = since + self._window - now
+        if count >= self._failures and left > 0:
+            raise TooMany(
+                f"cannot try again for {int(left) + 1} seconds: too many failures", retry_after_seconds=int(left) + 1
+            )
+
+    def failed(self, key: str, now: float) -> None:
+        with self._lock:
+            count, since = self._seen.pop(key, (0, now))
+            if now >= since + self._window:
+                count, since = 0, now
+            self._seen[key] = (count + 1, since)
+            while len(self._seen) > self._max_keys:
+                self._seen.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            self._seen.pop(key, None)
+
+
+def address_key(address: str) -> str:
+    """Who an address stands for: one IPv4 address, or the /64 that an IPv6 subscriber has all of."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return str(parsed)
+
+
+class Limits:
+    """The limits of one process."""
+
+    def __init__(self) -> None:
+        self.sign_in_by_address = FailureLimit(20, 300)
+        self.sign_in_by_name = FailureLimit(10, 900)
+        self.enroll_by_address = FailureLimit(20, 300)

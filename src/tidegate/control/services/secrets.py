@@ -1,0 +1,59 @@
+"""Making, hashing and comparing the secrets of people and machines."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from tidegate.errors import Defect
+
+API_KEY_PREFIX = "tg_"
+SESSION_PREFIX = "tgs_"
+
+_hasher = argon2.PasswordHasher()
+# One hash takes 64 MiB: a flood of sign-ins waits here instead of taking the node's memory.
+_hashing = threading.BoundedSemaphore(4)
+# What an unknown name is checked against, so that it takes as long as a known one.
+_NOBODY = _hasher.hash(secrets.token_urlsafe(24))
+
+
+def new_secret(prefix: str = "") -> str:
+    """256 random bits; `prefix` lets people and scanners recognise what it opens."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def new_password() -> str:
+    """About 120 bits that a person can type: six groups of four letters and digits without look-alikes."""
+    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(6))
+
+
+def digest(secret: str) -> str:
+    """How a random secret is stored and found again. (A password is not random: `hash_password`.)"""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def matches(secret: str, sha256: str) -> bool:
+    """Whether the secret has this hash, in constant time."""
+    return hmac.compare_digest(digest(secret), sha256)
+
+
+def hash_password(password: str) -> str:
+    with _hashing:
+        return _hasher.hash(password)
+
+
+def password_matches(password: str, password_hash: str | None) -> bool:
+    """Whether it is this password; None takes as long and never is."""
+    with _hashing:
+        try:
+            return _hasher.verify(password_hash or _NOBODY, password) and password_hash is not None
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, InvalidHashError) as error:
+            raise Defect(f"cannot check a stored password hash: {error}") from error
