@@ -63,8 +63,8 @@ class Link:
     def call(self, method: str, path: str, request: Any, answer: type[T], *, held_seconds: int = 0) -> T:
         """One JSON request and its answer; unknown fields of the answer are ignored, so that answers may grow."""
         seconds = self._transport.timeout_seconds + held_seconds
-        with self._transport.answer(method, path, seconds, msgspec.json.encode(request)) as (response, _call):
-            data = transport.read_all(response, ANSWER_MAX_BYTES, path)
+        with self._transport.answer(method, path, seconds, msgspec.json.encode(request)) as received:
+            data = received.read_all(ANSWER_MAX_BYTES)
         try:
             return msgspec.json.decode(data, type=answer)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -74,12 +74,12 @@ class Link:
         """A whole small document; it may travel compressed, `max_bytes` holds for what comes out."""
         seconds = self._transport.timeout_seconds
         headers = {"Accept-Encoding": "gzip"}
-        with self._transport.answer("GET", path, seconds, headers=headers) as (response, _call):
-            data = transport.read_all(response, max_bytes, path)
-            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        with self._transport.answer("GET", path, seconds, headers=headers) as received:
+            data = received.read_all(max_bytes)
+            encoding = received.header("Content-Encoding").lower()
         if encoding == "gzip":
             return transport.gunzip(data, max_bytes, path)
-        if encoding != "identity":
+        if encoding not in ("", "identity"):
             raise Unavailable(f"cannot use the node's answer to {path}: unknown encoding")
         return data
 
@@ -89,9 +89,8 @@ class Link:
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-        with self._transport.answer("GET", path, self._transport.timeout_seconds, headers=headers) as (response, call):
-            start = transport.range_start(response, path) if response.status == 206 else 0
-            yield Download(start, transport.chunks(response, call))
+        with self._transport.answer("GET", path, self._transport.timeout_seconds, headers=headers) as received:
+            yield Download(received.range_start(), received.chunks())
 
     def end_calls(self) -> None:
         """Make every request under way fail with `Ended` now; the next one opens a new connection."""

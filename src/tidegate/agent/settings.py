@@ -37,7 +37,7 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExecEntry(Strict, frozen=True):
-    """One program a probe may run: the whole argument vector, never a shell; `user` is for an agent that runs as root."""
+    """One program a probe may run: its whole argument vector, never a shell; `user` is for an agent run by root."""
 
     argv: Argv
     user: Annotated[str, Meta(max_length=64)] = ""

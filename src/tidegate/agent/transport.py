@@ -53,6 +53,51 @@ class Ended(Unavailable):
     """The request was ended from another thread."""
 
 
+class Answer:
+    """The head of an answer whose body is still to be received."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, call: tls.Call, path: str) -> None:
+        self._response = response
+        self._call = call
+        self._path = path
+        self.status = response.status
+
+    def header(self, name: str) -> str:
+        return self._response.headers.get(name, "").strip()
+
+    def read_all(self, max_bytes: int) -> bytes:
+        """Raises `Unavailable` when there is more than `max_bytes`, without receiving it."""
+        parts: list[bytes] = []
+        size = 0
+        while part := self._read(min(CHUNK_BYTES, max_bytes + 1 - size)):
+            size += len(part)
+            if size > max_bytes:
+                raise Unavailable(f"cannot use the node's answer to {self._path}: larger than {max_bytes} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body piece by piece, however long; each piece has a deadline of its own."""
+        self._call.extend(CHUNK_SECONDS)
+        while part := self._read(CHUNK_BYTES):
+            yield part
+            self._call.extend(CHUNK_SECONDS)
+
+    def range_start(self) -> int:
+        """Offset of the body's first byte: 0 when the node sends the whole."""
+        if self.status != 206:
+            return 0
+        unit, _, rest = self.header("Content-Range").partition(" ")
+        first = rest.partition("-")[0]
+        if unit != "bytes" or not first.isascii() or not first.isdigit() or len(first) > 18:
+            raise Unavailable(f"cannot use the node's answer to {self._path}: it does not say which range it sends")
+        return int(first)
+
+    def _read(self, size: int) -> bytes:
+        with _translated(self._path, self._call):
+            return self._response.read(size, decode_content=False)
+
+
 class Transport:
     """Keeps its connections open; use from several threads. `identity` is a PEM file with key and chain, or None."""
 
@@ -66,8 +111,8 @@ class Transport:
     @contextmanager
     def answer(
         self, method: str, path: str, seconds: float, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Iterator[tuple[urllib3.BaseHTTPResponse, tls.Call]]:
-        """The head of a good answer, its body to be read inside; a connection not read to its end is closed.
+    ) -> Iterator[Answer]:
+        """A good answer, its body to be read inside; a connection not read to its end is closed.
 
         Raises:
             ChannelProblem, CertificateRefused, Ended, Unavailable, Untrusted: see the module.
@@ -77,12 +122,14 @@ class Transport:
             self._calls.add(call)
         response: urllib3.BaseHTTPResponse | None = None
         try:
-            with tls.under(call), _translated(f"{self.url}{path}", call):
-                response = self._send(method, path, seconds, body, headers or {})
+            with tls.under(call):
+                with _translated(f"{self.url}{path}", call):
+                    response = self._send(method, path, seconds, body, headers or {})
                 call.answered = True
-                if response.status not in _GOOD:
-                    raise _refusal(response, path)
-                yield response, call
+                answer = Answer(response, call, path)
+                if answer.status not in _GOOD:
+                    raise _refusal(answer, path)
+                yield answer
         finally:
             with self._lock:
                 self._calls.discard(call)
@@ -129,35 +176,6 @@ class Transport:
                 raise
         # A kept connection, which the node had closed meanwhile. Every call of the channel may be said twice.
         return once()
-
-
-def read_all(response: urllib3.BaseHTTPResponse, max_bytes: int, path: str) -> bytes:
-    """Raises `Unavailable` when there is more than `max_bytes`, without receiving it."""
-    parts: list[bytes] = []
-    size = 0
-    while part := response.read(min(CHUNK_BYTES, max_bytes + 1 - size), decode_content=False):
-        size += len(part)
-        if size > max_bytes:
-            raise Unavailable(f"cannot use the node's answer to {path}: larger than {max_bytes} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def chunks(response: urllib3.BaseHTTPResponse, call: tls.Call) -> Iterator[bytes]:
-    """The body piece by piece, however long; each piece has a deadline of its own."""
-    call.extend(CHUNK_SECONDS)
-    while part := response.read(CHUNK_BYTES, decode_content=False):
-        call.extend(CHUNK_SECONDS)
-        yield part
-
-
-def range_start(response: urllib3.BaseHTTPResponse, path: str) -> int:
-    """First offset of a 206 answer."""
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
-    first = rest.partition("-")[0]
-    if unit != "bytes" or not first.isascii() or not first.isdigit() or len(first) > 18:
-        raise Unavailable(f"cannot use the node's answer to {path}: it does not say which range it sends")
-    return int(first)
 
 
 def gunzip(data: bytes, max_bytes: int, path: str) -> bytes:
@@ -216,15 +234,14 @@ def _proxy_for(url: str) -> str:
     return proxies.get("https") or proxies.get("all") or ""
 
 
-def _refusal(response: urllib3.BaseHTTPResponse, path: str) -> Exception:
+def _refusal(answer: Answer, path: str) -> Exception:
     """What a status other than success means."""
-    status = response.status
+    status = answer.status
     if 300 <= status < 400:
         return Unavailable(f"cannot use the node's answer to {path}: it points elsewhere (status {status})")
-    after = _retry_after(response.headers.get("Retry-After", ""))
-    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    data = read_all(response, PROBLEM_MAX_BYTES, path)
-    if content_type != PROBLEM_JSON:
+    after = _retry_after(answer.header("Retry-After"))
+    data = answer.read_all(PROBLEM_MAX_BYTES)
+    if answer.header("Content-Type").partition(";")[0].strip().lower() != PROBLEM_JSON:
         return Unavailable(f"cannot use the node's answer to {path}: status {status}", retry_after_seconds=after)
     try:
         problem = msgspec.json.decode(data, type=Problem)
@@ -239,7 +256,6 @@ def _refusal(response: urllib3.BaseHTTPResponse, path: str) -> Exception:
 
 
 def _retry_after(text: str) -> int:
-    text = text.strip()
     return min(int(text), RETRY_AFTER_MAX_SECONDS) if text.isascii() and text.isdigit() and len(text) < 10 else 5
 
 
