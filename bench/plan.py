@@ -1,4 +1,4 @@
-"""Time of one `plan` at 10³ to 10⁶ devices, beside the floor: counting the same assignments once, as a list in memory."""
+"""One `plan` at 10³ to 10⁶ devices, beside the floor: counting the same assignments once, as a list in memory."""
 
 from __future__ import annotations
 
