@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.clock import Clock, SystemClock
+from tidegate.control.blobs import open_blobs
 from tidegate.control.domain.access import PERMISSIONS, Actor, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET
 from tidegate.control.services.hub import Hub
+from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
 from tidegate.control.settings import Settings
 from tidegate.control.store import engine, fleets
@@ -21,14 +23,21 @@ from tidegate.errors import NotFound
 def make_node(folder: Path, database: Database, *, clock: Clock | None = None, **settings: Any) -> Node:
     """A node on a migrated, empty database, with the fleet `default` and its trust domain; `settings` override."""
     chosen = Settings(**{"data_dir": folder, "trust_domain": "tidegate.test", "interval_seconds": 5, **settings})
-    parts: dict[str, Any] = {"blobs": None, "keyring": None}
-    if importlib.util.find_spec("tidegate.control.blobs"):
-        parts["blobs"] = importlib.import_module("tidegate.control.blobs").open_blobs(chosen)
-    if importlib.util.find_spec("tidegate.control.services.keyring"):
-        parts["keyring"] = importlib.import_module("tidegate.control.services.keyring").Keyring(folder)
-    node = Node(db=database, hub=Hub(), settings=chosen, clock=clock or SystemClock(), **parts)
+    node = Node(
+        db=database,
+        blobs=open_blobs(chosen),
+        keyring=Keyring(folder),
+        hub=Hub(),
+        settings=chosen,
+        clock=clock or SystemClock(),
+    )
+    at = node.clock.now()
+    node.keyring.create_pki(("127.0.0.1", "localhost"), at)
+    node.keyring.create_audit_key()
     with database.write() as tx:
-        fleets.insert(tx, DEFAULT_FLEET, at=engine.now(tx), interval_seconds=chosen.interval_seconds)
+        fleet = fleets.insert(tx, DEFAULT_FLEET, at=engine.now(tx), interval_seconds=chosen.interval_seconds)
+        if importlib.util.find_spec("tidegate.control.services.trust"):
+            importlib.import_module("tidegate.control.services.trust").initialise(tx, node, fleet, at)
     return node
 
 
