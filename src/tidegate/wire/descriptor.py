@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from tidegate.wire.device import ArtifactName, Requirement, Sha256, ShortText, Version
 
 Kind = Literal["model", "container", "config", "os", "agent"]
-FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
+FileName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$(?!\\n)")]
 
 DESCRIPTOR_MAX_BYTES = 1 << 20
 DESCRIPTOR_FILE = "descriptor.json"
@@ -42,7 +42,7 @@ class ModelManifest(Strict, frozen=True):
 
 
 class Descriptor(Strict, frozen=True):
-    fleet: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+    fleet: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$(?!\\n)")]
     name: ArtifactName
     version: Version
     kind: Kind

@@ -11,16 +11,16 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-DeviceName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
-ArtifactName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,127}$")]
-Version = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+DeviceName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$(?!\\n)")]
+ArtifactName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,127}$(?!\\n)")]
+Version = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$(?!\\n)")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$(?!\\n)")]
 ShortText = Annotated[str, Meta(max_length=256)]
 Reason = Annotated[str, Meta(max_length=1024)]
 Output = Annotated[str, Meta(max_length=4096)]
-InstallationId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+InstallationId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$(?!\\n)")]
 Tags = dict[
-    Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")],
+    Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$(?!\\n)")],
     Annotated[str, Meta(min_length=1, max_length=128)],
 ]
 
@@ -97,7 +97,7 @@ class Heartbeat(Request, frozen=True):
 class ExecProbe(Struct, frozen=True, tag="exec", tag_field="kind", forbid_unknown_fields=True, omit_defaults=True):
     """Runs the argv that the device's owner allowlisted under `name`."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$(?!\\n)")]
     timeout_seconds: Annotated[int, Meta(ge=1, le=300)] = 30
     attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     initial_delay_seconds: Annotated[int, Meta(ge=0, le=3600)] = 0
@@ -108,7 +108,7 @@ class HttpProbe(Struct, frozen=True, tag="http", tag_field="kind", forbid_unknow
     """GET on loopback, an allowlisted port, no redirects; healthy on 2xx."""
 
     port: Annotated[int, Meta(ge=1, le=65_535)]
-    path: Annotated[str, Meta(pattern="^/[!-~]*$", max_length=1024)] = "/"
+    path: Annotated[str, Meta(pattern="^/[!-~]*$(?!\\n)", max_length=1024)] = "/"
     timeout_seconds: Annotated[int, Meta(ge=1, le=300)] = 30
     attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     initial_delay_seconds: Annotated[int, Meta(ge=0, le=3600)] = 0

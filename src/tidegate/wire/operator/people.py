@@ -1,0 +1,132 @@
+"""Operators, sessions and API keys in the operator API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from tidegate.wire.operator.common import OperatorRequest
+
+OperatorName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="How the audit log names them.")]
+Password = Annotated[str, Meta(max_length=256)]
+RoleName = Literal["viewer", "operator", "approver", "admin"]
+FleetName = Annotated[
+    str, Meta(pattern=r"^(\*|[a-z0-9][a-z0-9-]{0,62})$", description="A fleet's name; `*`: every fleet.")
+]
+
+
+class RoleGrant(OperatorRequest, frozen=True, kw_only=True):
+    role: RoleName
+    fleet: FleetName = "*"
+
+
+Roles = Annotated[tuple[RoleGrant, ...], Meta(max_length=256)]
+
+
+class NewSession(OperatorRequest, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    password: Password
+
+
+class SessionStarted(Struct, frozen=True):
+    """`secret` is shown this once; send it as `Authorization: Bearer`."""
+
+    id: str
+    secret: str
+    expires_at: datetime
+    operator: str
+
+
+class SessionInfo(Struct, frozen=True):
+    id: str
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime
+    user_agent: str
+    current: bool
+
+
+class Sessions(Struct, frozen=True):
+    items: tuple[SessionInfo, ...]
+    total: int
+    next_cursor: str | None = None
+
+
+class NewOperator(OperatorRequest, frozen=True, kw_only=True):
+    """Without `password` one is generated and shown in the answer, once."""
+
+    name: OperatorName
+    roles: Roles = ()
+    password: Password | None = None
+
+
+class OperatorInfo(Struct, frozen=True):
+    id: int
+    name: str
+    roles: tuple[RoleGrant, ...]
+    created_at: datetime
+    disabled: bool
+    locked: bool
+
+
+class OperatorCreated(Struct, frozen=True):
+    """`password` is null where the request chose it."""
+
+    id: int
+    name: str
+    roles: tuple[RoleGrant, ...]
+    password: str | None
+
+
+class PasswordReset(Struct, frozen=True):
+    password: str
+
+
+class SetRoles(OperatorRequest, frozen=True, kw_only=True):
+    roles: Roles
+
+
+class ChangePassword(OperatorRequest, frozen=True, kw_only=True):
+    current: Password
+    password: Password
+
+
+class WhoAmI(Struct, frozen=True):
+    """Who asks, and what they may in the fleet asked for."""
+
+    actor: str
+    fleet: str
+    roles: tuple[RoleGrant, ...]
+    permissions: tuple[str, ...]
+
+
+class NewApiKey(OperatorRequest, frozen=True, kw_only=True):
+    """A key for one fleet (the one asked for) or, with `every_fleet`, for all; without `expires_days` it does not end."""
+
+    name: OperatorName
+    role: RoleName
+    every_fleet: bool = False
+    expires_days: Annotated[int, Meta(ge=1, le=3650)] | None = None
+
+
+class ApiKeyInfo(Struct, frozen=True):
+    id: int
+    name: str
+    role: RoleName
+    fleet: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class ApiKeyCreated(Struct, frozen=True):
+    """`secret` is shown this once."""
+
+    id: int
+    name: str
+    secret: str
+    expires_at: datetime | None
