@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from tidegate.errors import Unavailable
+from tidegate.ids import FleetId
 from tidegate.trust.pki.authority import (
     BACKDATE,
     SERVER_DAYS,
@@ -50,6 +51,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._loaded: dict[Path, FileSigner] = {}
         self._authority: Authority | None = None
+        self._generations: dict[FleetId, int] = {}
 
     # -- what services use --------------------------------------------------------------------------------------------
 
@@ -90,18 +92,30 @@ class Keyring:
     def serving_files(self) -> ServingFiles:
         return ServingFiles(self._pki / "server.pem", self._pki / "server.key", self._pki / "device-ca.pem")
 
+    def generation_seen(self, fleet_id: FleetId) -> int | None:
+        """The highest generation of the fleet's metadata that this process has signed; None: it has signed nothing."""
+        with self._lock:
+            return self._generations.get(fleet_id)
+
+    def note_generation(self, fleet_id: FleetId, generation: int) -> None:
+        with self._lock:
+            self._generations[fleet_id] = max(generation, self._generations.get(fleet_id, 0))
+
     # -- what setup uses ----------------------------------------------------------------------------------------------
 
-    def create_node_keys(self, hosts: Sequence[str], now: datetime) -> None:
-        """Make what is missing of device CA, server CA, serving certificate and audit key; safe to run again."""
+    def create_pki(self, names: Sequence[str], at: datetime) -> None:
+        """Make what is missing of device CA, server CA and serving certificate; safe to run again."""
         for name, title in (("device-ca", "Tidegate device CA"), ("server-ca", "Tidegate server CA")):
             if not (self._pki / f"{name}.pem").exists():
                 # The key is written first: a crash in between leaves a key without certificate, replaced next time.
                 signer = FileCertificateSigner.create(self._pki / f"{name}.key")
-                self._write(self._pki / f"{name}.pem", create_ca(title, signer, new_serial(), now))
+                self._write(self._pki / f"{name}.pem", create_ca(title, signer, new_serial(), at))
+        self.renew_server_certificate(names, at)
+
+    def create_audit_key(self) -> None:
+        """Nothing when it is there."""
         if not (self._keys / "audit.pem").exists():
             FileSigner.create(self._keys / "audit.pem")
-        self.renew_server_certificate(hosts, now)
 
     def renew_server_certificate(self, hosts: Sequence[str], now: datetime) -> bool:
         """Make a serving certificate for `hosts`, this host's name and loopback when the present one does not do.
@@ -160,3 +174,13 @@ class Keyring:
             write_file(path, pem, 0o600)
         except OSError as error:
             raise Unavailable(f"cannot write {path.name}: {error.strerror}") from error
+
+
+def create_pki(data_dir: Path, *, names: Sequence[str], at: datetime) -> None:
+    """As `Keyring.create_pki`, for setup, which has no node yet."""
+    Keyring(data_dir).create_pki(names, at)
+
+
+def create_audit_key(data_dir: Path) -> None:
+    """As `Keyring.create_audit_key`, for setup."""
+    Keyring(data_dir).create_audit_key()

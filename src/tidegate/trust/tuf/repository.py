@@ -236,16 +236,19 @@ def resign_timestamp(current: Rows, keys: Mapping[str, Signer], now: datetime) -
     return {"timestamp": _timestamp(need(current, "snapshot"), current, keys, now)}
 
 
-def due(rows: Rows, now: datetime) -> frozenset[str]:
-    """The online roles that should be signed again: snapshot and timestamp at half life, others at two thirds."""
-    cut = all_bins(rows)
+def due(expires: Mapping[str, datetime], bins: Collection[str], now: datetime) -> frozenset[str]:
+    """The online roles that should be signed again: snapshot and timestamp at half life, others at two thirds.
 
-    def is_due(row: Row) -> bool:
-        share = 2 if row.role in ("snapshot", "timestamp") else 3
-        return row.expires_at - now <= roles.lifetime(row.role) / share
+    Args:
+        expires: when the current document of each role does.
+        bins: those of the current cut; older ones are asked for by nobody and may expire.
+    """
 
-    online = (PUBLISHER, "snapshot", "timestamp", *cut)
-    return frozenset(name for name in online if is_due(need(rows, name)))
+    def is_due(role: str) -> bool:
+        share = 2 if role in ("snapshot", "timestamp") else 3
+        return expires[role] - now <= roles.lifetime(role) / share
+
+    return frozenset(name for name in (PUBLISHER, "snapshot", "timestamp", *bins) if is_due(name))
 
 
 def _timestamp(snapshot: Row, current: Rows, keys: Mapping[str, Signer], now: datetime) -> Row:
@@ -275,6 +278,11 @@ def accept(fleet: str, rows: Rows, documents: Mapping[str, bytes], change: Chang
     current = roles.read_targets(need(rows, PUBLISHER))
     publisher = _accepted_publisher(rows, documents.get(PUBLISHER), current)
     cut = roles.succinct(publisher)
+    known = {PUBLISHER, *cut.get_roles()}
+    if not documents or not documents.keys() <= known:
+        raise Untrusted(
+            "cannot accept the signed metadata: they must be of the publisher and its bins, and nothing else"
+        )
     regrown = cut.bit_length != roles.succinct(current).bit_length
     replaced = set(roles.succinct(current).get_roles()) if regrown else set(documents) - {PUBLISHER}
     made: dict[str, Row] = {}
@@ -286,7 +294,7 @@ def accept(fleet: str, rows: Rows, documents: Mapping[str, bytes], change: Chang
         _check_dates(name, signed, rows.get(name), now)
         made[name] = Row(name, signed.version, data, signed.expires)
         after.update(signed.targets)
-    if regrown and set(made) != {PUBLISHER, *cut.get_roles()}:
+    if regrown and made.keys() != known:
         raise Untrusted("cannot accept a new cut into bins: every bin of it must be given")
     before: dict[str, TargetFile] = {}
     for name in replaced:

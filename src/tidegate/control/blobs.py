@@ -1,0 +1,171 @@
+"""Bytes by their SHA-256, in a local folder or an S3-compatible store; durable before acknowledged.
+
+A blob is named ``sha256/ab/abcdef…`` after its content, so that writing it twice is writing it once, and nothing is
+ever overwritten by something else. Reading goes through obstore. Writing to a local folder does not: obstore renames
+without fsync.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, S3Store
+
+from tidegate.control.settings import Settings
+from tidegate.errors import Defect, Invalid, NotFound, TidegateError, Unavailable
+from tidegate.ids import SHA256_HEX
+from tidegate.trust.tuf.durable import fsync_folder, make_folder, write_file
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+CHUNK_BYTES = 1 << 20
+
+
+class Blobs:
+    """Thread-safe. `folder` is None on an object store."""
+
+    def __init__(self, store: ObjectStore, folder: Path | None) -> None:
+        self._store = store
+        self.folder = folder
+
+    def put(self, data: bytes) -> str:
+        """Store `data`; gives its SHA-256 in hex. Raises `Unavailable`."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.size(sha256) is not None:
+            return sha256
+        try:
+            if self.folder is not None:
+                path = self.folder / _key(sha256)
+                make_folder(path.parent)
+                write_file(path, data)
+            else:
+                obstore.put(self._store, _key(sha256), data)
+        except (OSError, BaseError) as error:
+            raise storage_trouble("store the blob", error) from error
+        return sha256
+
+    def put_file(self, path: Path, sha256: str) -> None:
+        """Store the content of `path`, a synced file with this SHA-256 that nobody writes to any more.
+
+        In a local folder the file itself becomes the blob when it is on the same disk: no second copy is made.
+
+        Raises:
+            Unavailable: the disk is full or the store does not answer.
+        """
+        size = path.stat().st_size
+        if self.size(sha256) == size:
+            return
+        try:
+            if self.folder is not None:
+                _link(path, self.folder / _key(sha256))
+            else:
+                obstore.put(self._store, _key(sha256), path)
+        except (OSError, BaseError) as error:
+            raise storage_trouble("store the blob", error) from error
+        if self.size(sha256) != size:
+            raise Unavailable("cannot store the blob: it is not there after writing it")
+
+    def size(self, sha256: str) -> int | None:
+        """Length in bytes; None when there is no such blob."""
+        try:
+            return obstore.head(self._store, _key(sha256))["size"]
+        except (NotFoundError, FileNotFoundError):
+            return None
+        except (OSError, BaseError) as error:
+            raise storage_trouble("read the blob", error) from error
+
+    def stream(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` to before `end`, in pieces of about a mebibyte.
+
+        Raises:
+            NotFound: there is no such blob.
+            Unavailable: the store does not answer.
+        """
+        options: Any = {}
+        if end is not None:
+            options = {"range": (start, end)}
+        elif start:
+            options = {"range": {"offset": start}}
+        try:
+            for piece in obstore.get(self._store, _key(sha256), options=options).stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(piece)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise NotFound("cannot find the blob") from error
+        except (OSError, BaseError) as error:
+            raise storage_trouble("read the blob", error) from error
+
+    def read(self, sha256: str) -> bytes:
+        """The whole of a small blob."""
+        return b"".join(self.stream(sha256))
+
+    def delete(self, sha256: str) -> None:
+        """Nothing when it is not there."""
+        try:
+            obstore.delete(self._store, _key(sha256))
+        except (NotFoundError, FileNotFoundError):
+            return
+        except (OSError, BaseError) as error:
+            raise storage_trouble("delete the blob", error) from error
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    """The store that the settings name. Raises `Invalid` for an address that is neither a folder nor S3."""
+    if not settings.blob_url:
+        folder = settings.data_dir / "blobs"
+        try:
+            make_folder(folder)
+        except OSError as error:
+            raise storage_trouble("open the blob folder", error) from error
+        return Blobs(LocalStore(prefix=folder), folder)
+    if not settings.blob_url.startswith("s3://"):
+        raise Invalid("cannot open the blob store: blob_url must start with s3://")
+    # Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
+    return Blobs(S3Store.from_url(settings.blob_url), None)
+
+
+def storage_trouble(what: str, error: Exception) -> TidegateError:
+    """The refusal for a disk or store that failed; a full disk is named as such."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(f"cannot {what}: the disk is full", type="disk-full", retry_after_seconds=60)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return Unavailable(f"cannot {what}: {reason}")
+
+
+def _key(sha256: str) -> str:
+    if SHA256_HEX.fullmatch(sha256) is None:
+        raise Defect("cannot name a blob: the SHA-256 is not 64 hex digits")
+    return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _link(source: Path, target: Path) -> None:
+    make_folder(target.parent)
+    # A link to the file under a name of its own, then a rename: what was half there before is replaced as a whole.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.unfinished")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            _copy(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(target.parent)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("xb") as writing:
+        while piece := reading.read(CHUNK_BYTES):
+            writing.write(piece)
+        writing.flush()
+        os.fsync(writing.fileno())
