@@ -1,0 +1,60 @@
+"""What one kind of artifact must be able to do on a device; the rest of an update is the same for all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tidegate.agent.transaction.model import Release
+from tidegate.wire.descriptor import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFacts:
+    """What is on the device of one artifact name: what runs, why that cannot be told, and which versions are whole."""
+
+    running: Release | None = None
+    foreign: str = ""
+    whole: frozenset[Release] = field(default_factory=frozenset)
+
+
+class Payload(Protocol):
+    """Every method may be interrupted anywhere and called again; `facts` tells how far it came."""
+
+    def names(self) -> tuple[str, ...]:
+        """Artifact names of which anything is on the device."""
+
+    def facts(self, name: str) -> PayloadFacts:
+        """What is true now; changes nothing."""
+
+    def settle(self, name: str) -> None:
+        """Make durable what `facts` shows: a rename seen by a new process may not yet survive a power cut."""
+
+    def check(self, name: str, descriptor: Descriptor) -> None:
+        """Refuse, before anything irreversible, a descriptor that this device cannot run.
+
+        Raises:
+            Refused: and asking again gives the same answer.
+        """
+
+    def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
+        """Lay the verified version out beside what runs; whole by one rename, without touching what runs.
+
+        Raises:
+            Untrusted: the content store's bytes are not those of the descriptor any more; they were removed.
+            OSError: the world is broken for now.
+        """
+
+    def switch(self, name: str, to: Release | None) -> None:
+        """Make `to`, which is whole, the one that runs; None: nothing runs. One atomic change."""
+
+    def restore(self, name: str, to: Release | None) -> None:
+        """Go back to what ran before: no network, no leave. One atomic change."""
+
+    def forget(self, name: str, keep: Collection[Release]) -> None:
+        """Remove the versions that are not in `keep`, and what broken stagings left; never what runs."""
+
+    def artifact(self, name: str) -> Path | None:
+        """Where a probe finds what runs; None when nothing does, or when it has no place in the file system."""

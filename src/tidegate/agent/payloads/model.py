@@ -1,0 +1,145 @@
+"""A `model` on the device: ``<root>/<name>/current`` is a link that workloads open, moved by one rename.
+
+``versions/<version>@<descriptor digest>/`` holds the files of one version, hard links into the content store where the
+file system has them. A version folder bears its name only while it is whole: it is laid out under a hidden name and
+renamed into place, and renamed back to a hidden name before it is taken apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from tidegate.agent.files import PUBLIC_FOLDER, Files, RealFiles, make_folders, remove_tree
+from tidegate.agent.payloads.base import PayloadFacts
+from tidegate.agent.store import ContentStore, matches
+from tidegate.agent.transaction.model import Release
+from tidegate.errors import Refused, Untrusted
+from tidegate.ids import ARTIFACT_NAME
+from tidegate.wire.descriptor import Descriptor, PayloadFile
+
+KIND = "model"
+CURRENT = "current"
+_FOLDER = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,127})@([0-9a-f]{64})")
+
+
+class ModelPayload:
+    def __init__(self, root: Path, store: ContentStore, files: Files | None = None) -> None:
+        self._root = root
+        self._store = store
+        self._files = files or RealFiles()
+
+    def names(self) -> tuple[str, ...]:
+        if not self._root.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self._root.iterdir() if ARTIFACT_NAME.fullmatch(path.name)))
+
+    def facts(self, name: str) -> PayloadFacts:
+        versions = self._versions(name)
+        found = (_FOLDER.fullmatch(path.name) for path in versions.iterdir()) if versions.is_dir() else ()
+        whole = frozenset(Release(match[1], match[2]) for match in found if match is not None)
+        current = self._current(name)
+        if not current.is_symlink():
+            foreign = f"cannot tell what runs: {current} is not a link" if current.exists() else ""
+            return PayloadFacts(None, foreign, whole)
+        target = current.readlink()
+        match = _FOLDER.fullmatch(target.name)
+        if match is None or target != Path("versions") / target.name:
+            return PayloadFacts(None, f"cannot tell what runs: {current} leads to {target}", whole)
+        running = Release(match[1], match[2])
+        # A link to nothing runs nothing: the version it names must come again.
+        return PayloadFacts(running if running in whole else None, "", whole)
+
+    def settle(self, name: str) -> None:
+        for folder in (self._root.parent, self._root, self._root / name, self._versions(name)):
+            if folder.is_dir():
+                self._files.sync_folder(folder)
+
+    def check(self, name: str, descriptor: Descriptor) -> None:
+        if descriptor.kind != KIND:
+            raise Refused(f"cannot install {name} as a model: its descriptor says {descriptor.kind}")
+        if len({file.name for file in descriptor.files}) != len(descriptor.files):
+            raise Refused(f"cannot install {name} {descriptor.version}: two of its files have the same name")
+
+    def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
+        folder = self._folder(name, release)
+        if folder.is_dir():
+            return
+        make_folders(self._files, folder.parent, PUBLIC_FOLDER)
+        staging = folder.with_name(f".{folder.name}.staging")
+        remove_tree(self._files, staging)
+        self._files.make_folder(staging, PUBLIC_FOLDER)
+        for file in descriptor.files:
+            self._place(file, staging / file.name)
+        self._files.sync_folder(staging)
+        self._files.rename(staging, folder)
+        self._files.sync_folder(folder.parent)
+
+    def switch(self, name: str, to: Release | None) -> None:
+        current = self._current(name)
+        if to is None:
+            self._files.remove(current)
+        else:
+            folder = self._folder(name, to)
+            if not folder.is_dir():
+                raise FileNotFoundError(f"cannot make {name} {to.version} current: it is not on the device")
+            link = current.with_name(f".{CURRENT}.new")
+            self._files.remove(link)
+            self._files.symlink(f"versions/{folder.name}", link)
+            self._files.rename(link, current)
+        if current.parent.is_dir():
+            self._files.sync_folder(current.parent)
+
+    def restore(self, name: str, to: Release | None) -> None:
+        self.switch(name, to)
+
+    def forget(self, name: str, keep: Collection[Release]) -> None:
+        facts = self.facts(name)
+        for release in sorted(facts.whole - {*keep, facts.running}, key=lambda one: one.version):
+            folder = self._folder(name, release)
+            gone = folder.with_name(f".{folder.name}.gone")
+            remove_tree(self._files, gone)
+            self._files.rename(folder, gone)
+            self._files.sync_folder(folder.parent)
+        versions = self._versions(name)
+        for path in sorted(versions.iterdir()) if versions.is_dir() else ():
+            if path.name.startswith("."):
+                remove_tree(self._files, path)
+        self._files.remove(self._current(name).with_name(f".{CURRENT}.new"))
+        self._remove_if_empty(name)
+
+    def artifact(self, name: str) -> Path | None:
+        """The folder that runs, for a probe to look into; None when nothing does."""
+        running = self.facts(name).running
+        return None if running is None else self._folder(name, running)
+
+    def _place(self, file: PayloadFile, target: Path) -> None:
+        source = self._store.path(file.sha256)
+        if not matches(source, file.sha256, file.length):
+            self._store.discard(file.sha256)
+            raise Untrusted(f"cannot stage {file.name}: its bytes have changed on the device")
+        try:
+            self._files.link(source, target)
+        except OSError:
+            # A file system without hard links, or too many of them; a disk error shows itself again in the copy.
+            self._files.remove(target)
+            self._files.copy(source, target)
+            self._files.make_readable(target)
+            self._files.sync_file(target)
+
+    def _remove_if_empty(self, name: str) -> None:
+        versions, folder = self._versions(name), self._root / name
+        if versions.is_dir() and not any(versions.iterdir()):
+            self._files.remove_folder(versions)
+        if folder.is_dir() and not any(folder.iterdir()):
+            self._files.remove_folder(folder)
+
+    def _current(self, name: str) -> Path:
+        return self._root / name / CURRENT
+
+    def _versions(self, name: str) -> Path:
+        return self._root / name / "versions"
+
+    def _folder(self, name: str, release: Release) -> Path:
+        return self._versions(name) / f"{release.version}@{release.descriptor_sha256}"

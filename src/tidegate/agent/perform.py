@@ -1,0 +1,219 @@
+"""The effects: one per step. What goes wrong becomes a fact of this process life, for `next_step` to decide about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from tidegate.agent.observe import Asked, Life, contents, payload_of, read_descriptor, running_version
+from tidegate.agent.orders import probe_of, work_of
+from tidegate.agent.parts import Parts
+from tidegate.agent.payloads.base import Payload
+from tidegate.agent.transaction.model import (
+    AskLeave,
+    Attempt,
+    Book,
+    Clean,
+    Fetch,
+    Fetched,
+    Record,
+    Restore,
+    RunProbe,
+    Stage,
+    Step,
+    Switch,
+    Tell,
+)
+from tidegate.errors import Defect, Refused, TidegateError, Unavailable
+from tidegate.wire.descriptor import Descriptor
+from tidegate.wire.device import LeaveRequest, Report
+
+_log = logging.getLogger(__name__)
+
+TROUBLE_RETRY_SECONDS = 30.0
+MAX_REASON = 1024
+MAX_OUTPUT = 4096
+
+
+class Stopped(Exception):
+    """The process was asked to stop while it waited."""
+
+
+class Performer:
+    """Performs steps; `wanted(work)` says whether the node still names that work."""
+
+    def __init__(self, parts: Parts, wanted: Callable[[str], bool]) -> None:
+        self._parts = parts
+        self._wanted = wanted
+
+    def perform(self, step: Step, record: Record, life: Life, book: Book) -> None:
+        """Do what `step` says; every step may be repeated after any interruption.
+
+        Raises:
+            Stopped: the process was asked to stop.
+        """
+        match step:
+            case Tell():
+                self._tell(step, record, life)
+            case Fetch():
+                self._fetch(record, life)
+            case Stage():
+                self._stage(record, life)
+            case AskLeave():
+                self._ask_leave(record, life)
+            case Switch():
+                self._switch(step, record, life, book)
+            case RunProbe():
+                self._probe(step, record, life, book)
+            case Restore():
+                self._restore(step, record, life, book)
+            case Clean():
+                self._clean(record, life, book)
+            case _:
+                raise Defect(f"cannot perform {step}: the loop itself does it")
+
+    def report(self, work: str, state: str, version: str | None, reason: str = "", output: str = "") -> None:
+        """Queue a fact; raises as `Outbox.add`, which also gives it its sequence."""
+        fields = {
+            "sequence": 1,
+            "work": work,
+            "state": state,
+            "at": self._parts.clock.now(),
+            "reason": reason[:MAX_REASON],
+            "output": output[-MAX_OUTPUT:],
+            "running_version": version,
+        }
+        self._parts.outbox.add(msgspec.convert(fields, Report))
+
+    def _tell(self, step: Tell, record: Record, life: Life) -> None:
+        order = record.order
+        version = running_version(self._parts.payloads, order.artifact)
+        try:
+            self.report(order.work, step.state, version, step.reason, step.output)
+        except (OSError, Unavailable) as error:
+            life.untellable = f"cannot report: {words(error)}"
+
+    def _fetch(self, record: Record, life: Life) -> None:
+        order = record.order
+        life.fetched = None
+        try:
+            self._parts.fetcher.fetch(work_of(order), self._parts.store, lambda: self._wanted(order.work))
+            descriptor = self._descriptor(record)
+            self._payload(descriptor.kind).check(order.artifact, descriptor)
+            missing = [file.name for file in descriptor.files if not self._parts.store.has(file.sha256)]
+            if missing:
+                raise Unavailable(f"cannot stage {order.artifact}: {missing[0]} was not fetched whole")
+        except Refused as error:
+            life.refused = error.detail
+        except (TidegateError, OSError) as error:
+            self._troubled(life, error)
+        else:
+            requires = tuple((one.artifact, one.versions) for one in descriptor.requires)
+            life.fetched = Fetched(descriptor.kind, requires)
+
+    def _stage(self, record: Record, life: Life) -> None:
+        # Whatever comes of it, the bytes must be looked at again, not believed from before.
+        life.fetched = None
+        order = record.order
+        if order.goal is None:
+            raise Defect("cannot stage a removal: there is nothing to lay out")
+        try:
+            descriptor = self._descriptor(record)
+            self._payload(descriptor.kind).stage(order.artifact, order.goal, descriptor)
+        except Refused as error:
+            life.refused = error.detail
+        except (TidegateError, OSError) as error:
+            self._troubled(life, error)
+
+    def _ask_leave(self, record: Record, life: Life) -> None:
+        clock, order = self._parts.clock, record.order
+        running = running_version(self._parts.payloads, order.artifact)
+        life.asked = None
+        sent, wall = clock.monotonic(), clock.now()
+        try:
+            answer = self._parts.leave.leave(LeaveRequest(order.work, running))
+        except (TidegateError, OSError) as error:
+            self._troubled(life, error)
+        else:
+            life.asked = Asked(answer, sent, wall)
+
+    def _switch(self, step: Switch, record: Record, life: Life, book: Book) -> None:
+        try:
+            self._laid_out(record, book).switch(record.order.artifact, step.to)
+        except (TidegateError, OSError) as error:
+            life.switch_failed = f"cannot switch: {words(error)}"
+
+    def _probe(self, step: RunProbe, record: Record, life: Life, book: Book) -> None:
+        if self._parts.pause(step.delay_seconds):
+            raise Stopped
+        plan = record.order.probes[step.probe]
+        try:
+            artifact = self._laid_out(record, book).artifact(record.order.artifact)
+            result = self._parts.prober.attempt(probe_of(plan), artifact)
+            attempt = Attempt(step.probe, step.number, result.passed, result.output[-MAX_OUTPUT:])
+        except (TidegateError, OSError, msgspec.MsgspecError) as error:
+            attempt = Attempt(step.probe, step.number, False, words(error))
+        life.attempts.append(attempt)
+
+    def _restore(self, step: Restore, record: Record, life: Life, book: Book) -> None:
+        try:
+            self._laid_out(record, book).restore(record.order.artifact, step.to)
+        except (TidegateError, OSError) as error:
+            life.restore_failures += 1
+            life.restore_trouble = words(error)
+
+    def _clean(self, record: Record, life: Life, book: Book) -> None:
+        # What cannot be removed now is removed after a later transaction; it must not hold this one up.
+        life.cleaned = True
+        name = record.order.artifact
+        try:
+            payload = payload_of(self._parts.payloads, record, book)
+            if payload is not None:
+                payload.forget(name, book.kept(name))
+            store, needed = self._parts.store, (one for name in book.names() for one in book.kept(name))
+            store.collect(frozenset[str]().union(*(contents(store, release) for release in needed)))
+        except OSError as error:
+            _log.warning("cannot clean up after %s: %s", record.order.work, words(error))
+
+    def _troubled(self, life: Life, error: Exception) -> None:
+        life.trouble = words(error)
+        life.trouble_until = self._parts.clock.monotonic() + TROUBLE_RETRY_SECONDS
+
+    def _descriptor(self, record: Record) -> Descriptor:
+        """The signed descriptor of the goal, checked against what was ordered.
+
+        Raises:
+            Refused: it is of another artifact or version.
+            Unavailable: it is not in the content store.
+        """
+        order, goal = record.order, record.order.goal
+        descriptor = None if goal is None else read_descriptor(self._parts.store, goal)
+        if goal is None or descriptor is None:
+            raise Unavailable(f"cannot read the descriptor of {order.artifact}: it was not fetched whole")
+        if (descriptor.name, descriptor.version) != (order.artifact, goal.version):
+            raise Refused(
+                f"cannot apply {order.artifact} {goal.version}:"
+                f" its descriptor is of {descriptor.name} {descriptor.version}"
+            )
+        return descriptor
+
+    def _payload(self, kind: str) -> Payload:
+        payload = self._parts.payloads.get(kind)
+        if payload is None:
+            raise Refused(f"cannot apply an artifact of kind {kind}: this agent does not know it")
+        return payload
+
+    def _laid_out(self, record: Record, book: Book) -> Payload:
+        payload = payload_of(self._parts.payloads, record, book)
+        if payload is None:
+            raise Unavailable(f"cannot tell what kind of artifact {record.order.artifact} is")
+        return payload
+
+
+def words(error: Exception) -> str:
+    """What went wrong, for people: our own sentence, or the operating system's with the file's name."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return error.detail if isinstance(error, TidegateError) else str(error)

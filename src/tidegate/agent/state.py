@@ -1,0 +1,87 @@
+"""Where the parts keep their state below one folder, and how an executor over it is put together."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from weakref import finalize
+
+from tidegate.agent.execute import Executor
+from tidegate.agent.files import Files, RealFiles, make_folders
+from tidegate.agent.journal import Journal
+from tidegate.agent.outbox import Outbox
+from tidegate.agent.parts import Fetcher, Inhibitor, LeaveGiver, Parts, Prober
+from tidegate.agent.payloads.base import Payload
+from tidegate.agent.payloads.model import KIND as MODEL
+from tidegate.agent.payloads.model import ModelPayload
+from tidegate.agent.store import ContentStore
+from tidegate.clock import Clock
+from tidegate.errors import Conflict
+
+
+def journal(state_dir: Path, files: Files | None = None) -> Journal:
+    return Journal(state_dir / "journal", files)
+
+
+def outbox(state_dir: Path, files: Files | None = None) -> Outbox:
+    return Outbox(state_dir / "outbox", files)
+
+
+def store(state_dir: Path, files: Files | None = None) -> ContentStore:
+    return ContentStore(state_dir / "content", files)
+
+
+def payloads(state_dir: Path, files: Files | None = None) -> dict[str, Payload]:
+    """Every kind that this agent can apply."""
+    return {MODEL: ModelPayload(state_dir / "models", store(state_dir, files), files)}
+
+
+def open_executor(
+    state_dir: Path,
+    *,
+    fetcher: Fetcher,
+    prober: Prober,
+    leave: LeaveGiver,
+    inhibitor: Inhibitor,
+    clock: Clock,
+    pause: Callable[[float], bool],
+    files: Files | None = None,
+) -> Executor:
+    """The one executor over `state_dir`, locked until it is gone or the process ends.
+
+    Raises:
+        Conflict: another process works on this state.
+        OSError: the state folder cannot be written.
+    """
+    files = files or RealFiles()
+    make_folders(files, state_dir)
+    lock = _lock(state_dir / "executor.lock")
+    parts = Parts(
+        journal=journal(state_dir, files),
+        outbox=outbox(state_dir, files),
+        store=store(state_dir, files),
+        payloads=payloads(state_dir, files),
+        fetcher=fetcher,
+        prober=prober,
+        leave=leave,
+        inhibitor=inhibitor,
+        clock=clock,
+        entry=os.urandom(8).hex(),
+        pause=pause,
+    )
+    executor = Executor(parts)
+    finalize(executor, os.close, lock)
+    return executor
+
+
+def _lock(path: Path) -> int:
+    """An open descriptor that holds the lock; the kernel lets go of it however the process ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict(f"cannot work on {path.parent}: another process does") from None
+    return descriptor

@@ -1,0 +1,78 @@
+"""What a daemon shows of the device without working on it: read afresh each time, safe beside a running executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate.agent import state
+from tidegate.agent.journal import Damaged
+from tidegate.agent.transaction.model import IN_FLIGHT, Book, Phase, Record, Slot
+from tidegate.wire.device import DesiredState, InProgress, Installed, ReportState
+
+MAX_ITEMS = 256
+
+_STATES: dict[Phase, ReportState] = {
+    Phase.FETCH: "downloading",
+    Phase.STAGE: "verifying",
+    Phase.READY: "ready",
+    Phase.APPLYING: "applying",
+    Phase.PROBING: "probing",
+    Phase.ROLLBACK: "applying",
+    Phase.DONE: "applying",
+}
+
+
+class View:
+    def __init__(self, state_dir: Path) -> None:
+        self._journal = state.journal(state_dir)
+        self._payloads = state.payloads(state_dir)
+        self.outbox = state.outbox(state_dir)
+
+    def installed(self) -> tuple[Installed, ...]:
+        """What runs, as the machine shows it; only the previous version is the journal's word."""
+        book = self._book()
+        found = []
+        for payload in self._payloads.values():
+            for name in payload.names():
+                facts, slot = payload.facts(name), book.slots.get(name, Slot())
+                if facts.running is not None:
+                    kept = slot.previous if slot.previous in facts.whole and slot.previous != facts.running else None
+                    found.append(
+                        Installed(
+                            name,
+                            facts.running.version,
+                            facts.running.descriptor_sha256,
+                            None if kept is None else kept.version,
+                        )
+                    )
+        return tuple(found[:MAX_ITEMS])
+
+    def in_progress(self) -> tuple[InProgress, ...]:
+        """Work taken up and not over."""
+        return tuple(InProgress(one.order.work, _STATES[one.phase], _detail(one)) for one in self._book().records)[
+            :MAX_ITEMS
+        ]
+
+    def damaged(self) -> str:
+        """Why the journal cannot be believed; empty when it can."""
+        book = self._journal.read()
+        return book.reason if isinstance(book, Damaged) else ""
+
+    def has_work(self, desired: DesiredState | None) -> bool:
+        """Whether an executor would find anything to do; None: before the node has said what it wants."""
+        book = self._book()
+        if desired is None:
+            return any(record.phase in IN_FLIGHT for record in book.records)
+        return bool(book.records) or any(work.id not in book.ended for work in desired.work)
+
+    def _book(self) -> Book:
+        book = self._journal.read()
+        return book if isinstance(book, Book) else Book()
+
+
+def _detail(record: Record) -> str:
+    if record.phase is Phase.ROLLBACK:
+        return f"rolling back: {record.reason}"[:1024]
+    if record.phase in (Phase.APPLYING, Phase.PROBING) and record.trials > 1:
+        return f"trial {record.trials}"
+    return ""
