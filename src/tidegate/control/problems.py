@@ -10,6 +10,7 @@ import re
 import msgspec
 import sqlalchemy.exc
 import structlog
+from starlette.responses import Response
 
 from tidegate.errors import (
     Conflict,
@@ -26,7 +27,7 @@ from tidegate.errors import (
     Unavailable,
     Untrusted,
 )
-from tidegate.wire.problem import Problem, ProblemField
+from tidegate.wire.problem import PROBLEM_JSON, Problem, ProblemField
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ _STATUS: tuple[tuple[type[TidegateError], int], ...] = (
 _SPOKEN = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
 _FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
+_JSON = msgspec.json.Encoder()
 
 
 def status_of(error: TidegateError) -> int:
@@ -99,6 +101,12 @@ def headers_of(error: TidegateError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
     return headers
+
+
+def respond(error: TidegateError) -> Response:
+    """The problem as an answer."""
+    problem = problem_of(error)
+    return Response(_JSON.encode(problem), problem.status, headers_of(error), PROBLEM_JSON)
 
 
 def understood(error: Exception) -> TidegateError:

@@ -20,10 +20,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from tidegate.control import problems
-from tidegate.control.api.problems import respond
 from tidegate.control.domain.access import NOBODY, Identity, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET
-from tidegate.control.problems import Malformed, MethodNotAllowed
+from tidegate.control.problems import Malformed, MethodNotAllowed, respond
 from tidegate.control.services import idempotency, sessions
 from tidegate.control.services.node import Node
 from tidegate.errors import FieldError, Invalid, NotFound, TidegateError, TooLarge

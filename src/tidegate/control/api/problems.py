@@ -1,23 +1,14 @@
-"""Problems as Starlette answers."""
+"""What Starlette itself refuses, as problems."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.control.problems import Malformed, MethodNotAllowed, headers_of, problem_of, understood
-from tidegate.errors import NotFound, TidegateError
-from tidegate.wire.problem import PROBLEM_JSON
-
-_JSON = msgspec.json.Encoder()
-
-
-def respond(error: TidegateError) -> Response:
-    problem = problem_of(error)
-    return Response(_JSON.encode(problem), problem.status, headers_of(error), PROBLEM_JSON)
+from tidegate.control.problems import Malformed, MethodNotAllowed, respond, understood
+from tidegate.errors import NotFound
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

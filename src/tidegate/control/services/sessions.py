@@ -194,3 +194,27 @@ def visible_fleets(node: Node, identity: Identity) -> list[Fleet]:
     """The fleets that the identity has a role in, in the order of their ids."""
     with node.db.read() as tx:
         return [fleet for fleet in fleets.every(tx) if identity.sees(fleet.id)]
+
+
+def list_sessions(node: Node, identity: Identity) -> list[SessionRecord]:
+    """One's own living sessions, newest first; an API key has none."""
+    if identity.operator_id is None:
+        return []
+    with node.db.read() as tx:
+        now = engine.now(tx)
+        return [record for record in store.sessions_of(tx, identity.operator_id) if record.living(now)]
+
+
+def end_session(node: Node, identity: Identity, session_id: str) -> None:
+    """End one of one's own sessions.
+
+    Raises:
+        NotFound: there is no such session, or it is somebody else's.
+    """
+    with node.db.write() as tx:
+        own = store.sessions_of(tx, identity.operator_id) if identity.operator_id is not None else []
+        found = next((record for record in own if record.id == session_id), None)
+        if found is None:
+            raise NotFound(f"cannot find the session {session_id[:32]}")
+        store.delete_session(tx, found.secret_sha256)
+        audit.record_node(tx, identity.actor, action="session.end", subject=f"session:{found.id}")

@@ -103,7 +103,7 @@ class WhoAmI(Struct, frozen=True):
 
 
 class NewApiKey(OperatorRequest, frozen=True, kw_only=True):
-    """A key for one fleet (the one asked for) or, with `every_fleet`, for all; without `expires_days` it does not end."""
+    """A key for the fleet asked for or, with `every_fleet`, for all; without `expires_days` it does not expire."""
 
     name: OperatorName
     role: RoleName

@@ -1,0 +1,227 @@
+"""Administering operators (SPEC section 12).
+
+Operators belong to the node, so whoever creates, disables or resets one holds ``users.manage`` for all fleets; an admin
+of one fleet gives and takes roles in that fleet only. The node always keeps one admin of all fleets who can sign in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from tidegate.control.domain.access import EVERY_FLEET, Grant, Identity, Scope
+from tidegate.control.domain.paging import decode_cursor, encode_cursor
+from tidegate.control.domain.people import Operator, check_password
+from tidegate.control.services import audit, secrets
+from tidegate.control.services.node import Node
+from tidegate.control.store import engine, fleets, paging
+from tidegate.control.store import people as store
+from tidegate.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from tidegate.ids import DEVICE_NAME, FleetId, OperatorId, checked
+
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGrant:
+    """A role and the fleet's name; `*` for every fleet."""
+
+    role: str
+    fleet: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDetail:
+    operator: Operator
+    roles: tuple[NamedGrant, ...]
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    items: tuple[OperatorDetail, ...]
+    total: int
+    next_cursor: str | None
+
+
+def create_operator(
+    scope: Scope, node: Node, *, name: str, roles: Sequence[NamedGrant], password: str | None
+) -> tuple[OperatorDetail, str | None]:
+    """Create an operator; the generated password comes with it when none was given.
+
+    Raises:
+        Conflict: the name is taken.
+        Invalid: name, password or a fleet's name.
+    """
+    scope.require_everywhere("users.manage")
+    checked(DEVICE_NAME, name, "/name")
+    generated = None if password is not None else secrets.new_password()
+    chosen = password if password is not None else generated
+    assert chosen is not None
+    check_password(name, chosen)
+    hashed = secrets.hash_password(chosen)
+    with node.db.write() as tx:
+        if store.operator_by_name(tx, name) is not None:
+            raise Conflict(f"cannot create the operator {name}: the name is taken")
+        grants = _grants(tx, roles)
+        operator_id = store.insert_operator(tx, name, hashed, engine.now(tx))
+        store.replace_grants(tx, operator_id, grants)
+        detail = _detail(tx, _existing(tx, name))
+        _record(tx, scope, "operator.create", name, {"roles": _told(detail.roles)})
+    return detail, generated
+
+
+def list_operators(scope: Scope, node: Node, *, limit: int = 50, offset: int = 0, cursor: str = "") -> Operators:
+    """By name."""
+    scope.require("users.manage")
+    position = decode_cursor(cursor, str)
+    after = str(position[0]) if position else ""
+    with node.db.read() as tx:
+        found = store.list_operators(tx, after=after, offset=offset, limit=limit + 1)
+        items = tuple(_detail(tx, operator) for operator in found[:limit])
+        total = paging.total(tx, store.every_operator())
+    return Operators(items, total, encode_cursor(items[-1].operator.name) if len(found) > limit else None)
+
+
+def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) -> OperatorDetail:
+    """Replace an operator's roles.
+
+    Raises:
+        NotFound: no such operator.
+        Forbidden: a role given or taken is in a fleet where the scope lacks `users.manage`.
+        Conflict: it would leave nobody who administers all fleets.
+    """
+    scope.require("users.manage")
+    with node.db.write() as tx:
+        administrators = store.lock_administrators(tx)
+        operator = _existing(tx, name)
+        grants = _grants(tx, roles)
+        changed = set(grants) ^ set(operator.grants)
+        if any(grant.fleet_id != scope.fleet_id for grant in changed):
+            scope.require_everywhere("users.manage")
+        if not _administers(grants):
+            _check_one_is_left(administrators, operator, "take this role")
+        before = _detail(tx, operator).roles
+        store.replace_grants(tx, operator.id, grants)
+        detail = _detail(tx, _existing(tx, name))
+        _record(tx, scope, "operator.set-roles", name, {"before": _told(before), "after": _told(detail.roles)})
+    return detail
+
+
+def disable_operator(scope: Scope, node: Node, name: str) -> None:
+    """Refuse every sign-in and end all sessions of an operator; again on a disabled one changes nothing."""
+    scope.require_everywhere("users.manage")
+    with node.db.write() as tx:
+        administrators = store.lock_administrators(tx)
+        operator = _existing(tx, name)
+        if operator.disabled_at is not None:
+            return
+        _check_one_is_left(administrators, operator, "disable this operator")
+        store.set_disabled(tx, operator.id, engine.now(tx))
+        ended = store.delete_sessions_of(tx, operator.id)
+        _record(tx, scope, "operator.disable", name, {"sessions_ended": ended})
+
+
+def enable_operator(scope: Scope, node: Node, name: str) -> None:
+    """Undo `disable_operator`; also ends a lock."""
+    scope.require_everywhere("users.manage")
+    with node.db.write() as tx:
+        operator = _existing(tx, name)
+        store.set_disabled(tx, operator.id, None)
+        store.set_failures(tx, operator.id, 0, None)
+        _record(tx, scope, "operator.enable", name, {})
+
+
+def reset_password(scope: Scope, node: Node, name: str) -> str:
+    """Give an operator a new generated password, end a lock and all sessions; the password is shown this once."""
+    scope.require_everywhere("users.manage")
+    password = secrets.new_password()
+    hashed = secrets.hash_password(password)
+    with node.db.write() as tx:
+        operator = _existing(tx, name)
+        store.set_password(tx, operator.id, hashed)
+        store.set_failures(tx, operator.id, 0, None)
+        ended = store.delete_sessions_of(tx, operator.id)
+        _record(tx, scope, "operator.reset-password", name, {"sessions_ended": ended})
+    return password
+
+
+def change_own_password(
+    scope: Scope, node: Node, operator_id: OperatorId | None, *, current: str, password: str, keep_session: str = ""
+) -> None:
+    """Change the password of whoever asks, and end their sessions but the one they ask with (its id).
+
+    Raises:
+        Forbidden: an API key has no password.
+        Invalid: the current password is wrong, or the new one cannot be chosen.
+    """
+    if operator_id is None:
+        raise Forbidden("cannot change the password of an API key; sign in as an operator")
+    with node.db.read() as tx:
+        operator = store.operator_by_id(tx, operator_id)
+    if operator is None:
+        raise NotFound("cannot find the operator who asks")
+    key = f"password:{operator.name}"
+    node.limits.sign_in_by_name.check(key, node.clock.monotonic())
+    if not secrets.password_matches(current, operator.password_hash):
+        node.limits.sign_in_by_name.failed(key, node.clock.monotonic())
+        raise Invalid("cannot change the password: the current one is wrong", (FieldError("/current", "is wrong"),))
+    check_password(operator.name, password)
+    hashed = secrets.hash_password(password)
+    with node.db.write() as tx:
+        store.set_password(tx, operator.id, hashed)
+        kept = [session for session in store.sessions_of(tx, operator.id) if session.id == keep_session]
+        ended = store.delete_sessions_of(tx, operator.id, but=kept[0].secret_sha256 if kept else "")
+        _record(tx, scope, "operator.change-password", operator.name, {"sessions_ended": ended})
+
+
+def roles_of(node: Node, identity: Identity) -> tuple[NamedGrant, ...]:
+    """What was granted to whoever asks."""
+    with node.db.read() as tx:
+        return _named(tx, identity.grants)
+
+
+def _named(tx: Connection, grants: Sequence[Grant]) -> tuple[NamedGrant, ...]:
+    names = {fleet.id: fleet.name for fleet in fleets.every(tx)} | {EVERY_FLEET: ANY}
+    return tuple(NamedGrant(grant.role, names[grant.fleet_id]) for grant in grants if grant.fleet_id in names)
+
+
+def _existing(tx: Connection, name: str) -> Operator:
+    operator = store.operator_by_name(tx, name[:64], lock=True)
+    if operator is None:
+        raise NotFound(f"cannot find the operator {name[:64]}")
+    return operator
+
+
+def _detail(tx: Connection, operator: Operator) -> OperatorDetail:
+    return OperatorDetail(operator, _named(tx, operator.grants), operator.locked(engine.now(tx)))
+
+
+def _grants(tx: Connection, roles: Sequence[NamedGrant]) -> tuple[Grant, ...]:
+    found: dict[Grant, None] = {}
+    for number, role in enumerate(roles):
+        fleet = None if role.fleet == ANY else fleets.by_name(tx, role.fleet)
+        if role.fleet != ANY and fleet is None:
+            rule = f"there is no fleet {role.fleet}"
+            raise Invalid(f"cannot give this role: {rule}", (FieldError(f"/roles/{number}/fleet", rule),))
+        found[Grant(role.role, fleet.id if fleet else FleetId(EVERY_FLEET))] = None
+    return tuple(found)
+
+
+def _administers(grants: Sequence[Grant]) -> bool:
+    return any(grant.role == "admin" and grant.fleet_id == EVERY_FLEET for grant in grants)
+
+
+def _check_one_is_left(administrators: Sequence[OperatorId], operator: Operator, what: str) -> None:
+    if list(administrators) == [operator.id]:
+        raise Conflict(f"cannot {what}: {operator.name} is the last admin of all fleets", type="last-admin")
+
+
+def _told(roles: Sequence[NamedGrant]) -> list[dict[str, str]]:
+    return [{"role": role.role, "fleet": role.fleet} for role in roles]
+
+
+def _record(tx: Connection, scope: Scope, action: str, name: str, data: dict[str, object]) -> None:
+    audit.record_node(tx, scope.actor, action=action, subject=f"user:{name}", data=data)
