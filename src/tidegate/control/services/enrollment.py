@@ -114,7 +114,7 @@ def _describe(tx: Connection, device: DeviceRef, row: store.TokenRow, asked: Enr
         device.id,
         enrolled_at=now,
         agent_version=asked.agent_version,
-        hardware=msgspec.json.encode(asked.hardware).decode(),
+        hardware=msgspec.json.encode(asked.hardware, order="sorted").decode(),
         identity_conflict_at=None,
         waiting_on="",
         in_progress="[]",

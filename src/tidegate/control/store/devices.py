@@ -76,6 +76,13 @@ def lock(tx: Connection, device_id: DeviceId) -> None:
     tx.execute(engine.for_update(sa.select(devices.c.id).where(devices.c.id == device_id)))
 
 
+def facts(tx: Connection, device_id: DeviceId) -> dict[str, str]:
+    """What the device last said of itself when it registered, as the texts on record."""
+    query = sa.select(devices.c.agent_version, devices.c.hardware, devices.c.declared_tags)
+    row = tx.execute(query.where(devices.c.id == device_id)).one()
+    return {"agent_version": row.agent_version, "hardware": row.hardware, "declared_tags": row.declared_tags}
+
+
 def identity_conflict_at(tx: Connection, device_id: DeviceId) -> datetime | None:
     """When a retired certificate of the device was last noted."""
     found: datetime | None = tx.scalar(sa.select(devices.c.identity_conflict_at).where(devices.c.id == device_id))

@@ -1,0 +1,231 @@
+"""The device channel: a raw ASGI application for the hot path, in front of the update repository (SPEC section 8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from anyio.to_thread import run_sync
+
+from tidegate.control.channel import heartbeat, http, reports
+from tidegate.control.channel.desk import POLL_SECONDS, Desk
+from tidegate.control.channel.heartbeat import Heartbeats
+from tidegate.control.channel.http import Disconnected, Receive, Scope, Send
+from tidegate.control.channel.identity import Identities
+from tidegate.control.channel.load import LOOK_SECONDS, Load
+from tidegate.control.channel.presence import FLUSH_SECONDS, Presence
+from tidegate.control.channel.reports import ReportQueue
+from tidegate.control.problems import MethodNotAllowed, understood
+from tidegate.control.services import registration, renewal, work
+from tidegate.control.services.hub import Change
+from tidegate.control.services.node import Node
+from tidegate.errors import NotFound
+from tidegate.ids import DeviceId
+from tidegate.wire import device as wire
+
+log = structlog.get_logger()
+
+_SMALL_BYTES = 64 << 10
+_PREFIX = "/v1/device/"
+_REPOSITORY = "/repository/"
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Call = Callable[[Scope, Receive], Awaitable[Any]]
+
+
+class ChannelApp:
+    """One per process and event loop. Nothing is served before `startup` has returned."""
+
+    def __init__(self, node: Node, repository: Application) -> None:
+        self._node = node
+        self._repository = repository
+        self._load = Load()
+        self.desk = Desk(node)
+        self.presence = Presence(node, lambda: self._load.factor)
+        self.identities = Identities(node, self._identity_changed)
+        self.heartbeats = Heartbeats(node, self.desk, self.presence, lambda: self._load.factor)
+        self.reports = ReportQueue(node)
+        self._calls: dict[str, Call] = {
+            "heartbeat": self._heartbeat,
+            "reports": self._report,
+            "leave": self._leave,
+            "register": self._register,
+            "renew": self._renew,
+        }
+        self._decoders = {
+            kind: msgspec.json.Decoder(kind)
+            for kind in (wire.Heartbeat, wire.Reports, wire.LeaveRequest, wire.Register, wire.Renew)
+        }
+        self._identity_nudge = asyncio.Event()
+        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._committer: asyncio.Task[None] | None = None
+        self._stop_listening: Callable[[], None] = lambda: None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def startup(self) -> None:
+        """Read who may call and what is new, and start to keep up. Raises what the database raises."""
+        loop = asyncio.get_running_loop()
+        self._stop_listening = self._node.hub.subscribe(lambda change: _post(loop, self._changed, change))
+        self.heartbeats.set_bundle(await run_sync(self._node.keyring.server_ca_pem))
+        await self.identities.refresh()
+        await self.desk.look()
+        await self.presence.flush()
+        self._committer = asyncio.create_task(self.reports.run(), name="channel reports")
+        self._tasks = [
+            asyncio.create_task(self.identities.keep_fresh(self._identity_nudge), name="channel identities"),
+            asyncio.create_task(self._apply_changes(), name="channel changes"),
+            asyncio.create_task(_every(POLL_SECONDS, self._look), name="channel generations"),
+            asyncio.create_task(_every(FLUSH_SECONDS, self.presence.flush), name="channel presence"),
+            asyncio.create_task(self._watch_load(), name="channel load"),
+        ]
+
+    async def shutdown(self) -> None:
+        """Release held heartbeats, commit the reports that were taken, write presence."""
+        self._stop_listening()
+        self.heartbeats.close()
+        self.reports.close()
+        if self._committer is not None:
+            await self._committer
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.presence.flush()
+
+    def release_held(self) -> None:
+        """Answer every held heartbeat now and hold none from here on; a server calls it before it drains."""
+        self.heartbeats.close()
+
+    def figures(self) -> dict[str, int]:
+        """What metrics show."""
+        return {
+            "devices_known": len(self.identities),
+            "devices_heard": len(self.desk),
+            "heartbeats_held": self.heartbeats.held,
+            "reports_waiting": len(self.reports),
+            "database_waiting": self.desk.waiting,
+            "presence_unwritten": self.presence.unwritten,
+            "interval_factor": self._load.factor,
+        }
+
+    # -- one request --------------------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the device channel speaks HTTP, not {scope['type']}")
+        path: str = scope["path"]
+        try:
+            if path.startswith(_REPOSITORY):
+                caller = await self.identities.admit(scope)
+                scope["device"] = caller.device
+                await self._repository(scope, receive, send)
+                return
+            call = self._calls.get(path.removeprefix(_PREFIX)) if path.startswith(_PREFIX) else None
+            if call is None:
+                await self.identities.admit(scope)
+                raise NotFound(f"cannot find {path[:256]}")
+            if scope["method"] != "POST":
+                raise MethodNotAllowed(f"cannot {scope['method']} {path}", ("POST",))
+            await http.answer(send, await call(scope, receive))
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - the edge: every error becomes a problem, the unforeseen ones logged
+            await http.refuse(send, understood(error))
+
+    async def _heartbeat(self, scope: Scope, receive: Receive) -> wire.HeartbeatAnswer:
+        caller = await self.identities.admit(scope)
+        beat = await self._body(scope, receive, wire.Heartbeat, heartbeat.MAX_BYTES)
+        return await self.heartbeats(caller, beat)
+
+    async def _report(self, scope: Scope, receive: Receive) -> wire.ReportsAnswer:
+        caller = await self.identities.admit(scope)
+        batch = await self._body(scope, receive, wire.Reports, reports.MAX_BYTES)
+        answer = await self.reports.put(caller.device, batch)
+        standing = self.desk.standing(caller.device, caller.identity.installation, caller.identity.report_sequence)
+        standing.installation, standing.sequence = batch.installation, answer.report_sequence
+        standing.mark()
+        return answer
+
+    async def _leave(self, scope: Scope, receive: Receive) -> wire.LeaveAnswer:
+        caller = await self.identities.admit(scope)
+        asked = await self._body(scope, receive, wire.LeaveRequest, _SMALL_BYTES)
+        return await self.desk.run(work.leave, self._node, caller.device, asked)
+
+    async def _register(self, scope: Scope, receive: Receive) -> wire.Registered:
+        caller = await self.identities.admit(scope)
+        said = await self._body(scope, receive, wire.Register, _SMALL_BYTES)
+        await self.desk.run(registration.register, self._node, caller.device, said)
+        interval = self.desk.interval_seconds(caller.device.fleet_id) * self._load.factor
+        return wire.Registered(caller.device.name, caller.device.fleet, interval)
+
+    async def _renew(self, scope: Scope, receive: Receive) -> wire.Renewed:
+        caller = await self.identities.admit(scope, renewing=True)
+        asked = await self._body(scope, receive, wire.Renew, _SMALL_BYTES)
+        pem = await self.desk.run(renewal.renew, self._node, caller.device, caller.identity.fingerprint, asked.csr_pem)
+        return wire.Renewed(pem, self._node.keyring.server_ca_pem().decode("ascii"))
+
+    async def _body(self, scope: Scope, receive: Receive, kind: type[http.T], limit: int) -> http.T:
+        body = await http.read_body(scope, receive, limit)
+        decoder: msgspec.json.Decoder[http.T] = self._decoders[kind]  # type: ignore[index, assignment]
+        return http.decode(decoder, body)
+
+    # -- keeping up ---------------------------------------------------------------------------------------------------
+
+    def _changed(self, change: Change) -> None:
+        if change.kind == "identity":
+            self._identity_nudge.set()
+        elif change.kind in ("rollouts", "devices"):
+            self._changes.put_nowait(change)
+
+    def _identity_changed(self, device_id: DeviceId) -> None:
+        self.desk.forget(device_id)
+        self.presence.forget(device_id)
+
+    async def _apply_changes(self) -> None:
+        while True:
+            change = await self._changes.get()
+            same = {change}
+            while not self._changes.empty():
+                same.add(self._changes.get_nowait())
+            for one in same:
+                try:
+                    await self.desk.changed(one)
+                except Exception:  # whatever the driver raises; the next look makes up for it
+                    log.exception("cannot look at a change", fleet=one.fleet_id)
+
+    async def _look(self) -> None:
+        try:
+            await self.desk.look()
+            self.heartbeats.set_bundle(await run_sync(self._node.keyring.server_ca_pem))
+        except Exception:  # whatever the driver raises: told, and tried again
+            log.exception("cannot look for changes")
+
+    async def _watch_load(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOK_SECONDS
+            await asyncio.sleep(LOOK_SECONDS)
+            late = max(0.0, loop.time() - due)
+            self._load = self._load.look(late_seconds=late, queued=self.desk.waiting + len(self.reports))
+
+
+def create(node: Node, repository: Application) -> ChannelApp:
+    """The device channel of this process; `repository` serves `/repository/*` to the device in ``scope["device"]``."""
+    return ChannelApp(node, repository)
+
+
+async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await act()
+
+
+def _post(loop: asyncio.AbstractEventLoop, function: Callable[[Change], None], change: Change) -> None:
+    try:
+        loop.call_soon_threadsafe(function, change)
+    except RuntimeError:  # the loop is closed: nobody is left to be told
+        return

@@ -1,0 +1,112 @@
+"""The heartbeat: answered from memory while nothing is new, held open until something is (SPEC section 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from tidegate.control.channel.desk import Desk, Standing, due
+from tidegate.control.channel.identity import Caller
+from tidegate.control.channel.presence import Presence
+from tidegate.control.services.node import Node
+from tidegate.wire.device import Heartbeat, HeartbeatAnswer
+
+MAX_BYTES = 1 << 20
+MAX_WAIT_SECONDS = 60
+_JSON = msgspec.json.Encoder()
+
+
+class Heartbeats:
+    """Owned by one event loop. `interval_factor` is how much the interval is widened now."""
+
+    def __init__(self, node: Node, desk: Desk, presence: Presence, interval_factor: Callable[[], int]) -> None:
+        self._node = node
+        self._desk = desk
+        self._presence = presence
+        self._factor = interval_factor
+        self._held = 0
+        self._closing = False
+        self._bundle = ""
+        self._bundle_sha256 = ""
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def set_bundle(self, pem: bytes) -> None:
+        """The CA bundle that devices verify the node with."""
+        self._bundle = pem.decode("ascii")
+        self._bundle_sha256 = hashlib.sha256(pem).hexdigest()
+
+    def close(self) -> None:
+        """Answer every held heartbeat now and hold none from here on."""
+        self._closing = True
+        self._desk.wake_all()
+
+    async def __call__(self, caller: Caller, beat: Heartbeat) -> HeartbeatAnswer:
+        now = self._node.clock.now()
+        device = caller.device
+        self._presence.heard(device.id, now, beat.waiting_on, _JSON.encode(beat.in_progress))
+        standing = self._desk.standing(device, caller.identity.installation, caller.identity.report_sequence)
+        await self._desk.settle(standing, beat)
+        interval = self._desk.interval_seconds(device.fleet_id) * self._factor()
+        wait = min(beat.wait_seconds, interval, MAX_WAIT_SECONDS)
+        if wait and standing.digest == beat.seen:
+            await self._hold(caller, standing, beat.seen, wait)
+        return self._answer(caller, standing, beat, interval, now)
+
+    async def _hold(self, caller: Caller, standing: Standing, seen: str, seconds: float) -> None:
+        """Wait until the desired state is another, time is over, the device calls anew, or the node goes down."""
+        standing.turn += 1  # one held heartbeat per device: the older one is answered
+        standing.wake()
+        if self._held >= self._node.settings.max_held or self._closing:
+            return
+        turn = standing.turn
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        self._held += 1
+        try:
+            while standing.digest == seen and standing.turn == turn and not self._closing:
+                if standing.stale:
+                    await self._desk.compute(standing)
+                    continue
+                woken: asyncio.Future[None] = loop.create_future()
+                standing.held = caller.tls["held"] = woken
+                timer = loop.call_at(ends, _expire, woken)
+                try:
+                    await woken
+                finally:
+                    timer.cancel()
+                if not standing.stale:
+                    return  # out of time, the connection is gone, or the device's record changed
+        finally:
+            self._held -= 1
+            if standing.turn == turn:
+                standing.held = None
+
+    def _answer(
+        self, caller: Caller, standing: Standing, beat: Heartbeat, interval: int, now: datetime
+    ) -> HeartbeatAnswer:
+        certificate = caller.identity.certificate
+        # The bundle itself goes once over each connection, and again when it has changed.
+        tell_bundle = caller.tls.get("ca_bundle_sha256") != self._bundle_sha256
+        caller.tls["ca_bundle_sha256"] = self._bundle_sha256
+        return HeartbeatAnswer(
+            interval_seconds=interval,
+            desired_digest=standing.digest,
+            ca_bundle_sha256=self._bundle_sha256,
+            server_time=now,
+            desired=msgspec.UNSET if standing.digest == beat.seen else standing.desired,
+            report_sequence=standing.sequence_of(beat.installation),
+            renew_now=due(certificate.not_before, certificate.not_after, now),
+            ca_bundle=self._bundle if tell_bundle else "",
+        )
+
+
+def _expire(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)

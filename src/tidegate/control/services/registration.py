@@ -1,0 +1,40 @@
+"""What a device says of itself when its agent starts (SPEC section 8)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidegate.control.domain.devices import DeviceRef, checked_tags
+from tidegate.control.services.node import Node
+from tidegate.control.store import devices as store
+from tidegate.control.store import engine
+from tidegate.wire.device import Register
+
+_JSON = msgspec.json.Encoder(order="sorted")
+
+
+def register(node: Node, device: DeviceRef, said: Register) -> bool:
+    """Record hardware, agent version and declared tags; gives whether anything was new.
+
+    Declared tags stay apart from the operator's: they select nothing by default.
+
+    Raises:
+        Invalid: a declared tag is malformed.
+    """
+    tags = checked_tags(said.declared_tags, "/declared_tags")
+    facts = {
+        "agent_version": said.agent_version,
+        "hardware": _JSON.encode(said.hardware).decode(),
+        "declared_tags": _JSON.encode(tags).decode(),
+    }
+    with node.db.write() as tx:
+        before = store.facts(tx, device.id)
+        if before == facts:
+            return False
+        store.update(tx, device.id, **facts)
+        if before["agent_version"] and before["agent_version"] != said.agent_version:
+            text = f"agent {said.agent_version}, was {before['agent_version']}"
+            store.add_event(tx, device.fleet_id, device.id, "agent", text, engine.now(tx))
+        store.bump(tx, device.fleet_id)
+    node.hub.nudge("devices", device.fleet_id, {device.id})
+    return True
