@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tidegate.control.metrics import Metrics
 from tidegate.control.services.limits import Limits
 
 if TYPE_CHECKING:
@@ -27,3 +28,4 @@ class Node:
     settings: Settings
     clock: Clock
     limits: Limits = field(default_factory=Limits)
+    metrics: Metrics = field(default_factory=Metrics)

@@ -16,7 +16,6 @@ import structlog
 from tidegate.control.problems import understood
 from tidegate.control.services.hub import Change, ChangeKind
 from tidegate.control.services.node import Node
-from tidegate.errors import Unavailable
 
 log = structlog.get_logger()
 
@@ -56,12 +55,8 @@ class _Worker(threading.Thread):
     def _round(self) -> None:
         try:
             self.reconciler.run(self._node)
-        except Exception as error:
-            known = understood(error)
-            if isinstance(known, Unavailable):
-                log.warning("worker waits", worker=self.reconciler.name, reason=known.detail)
-            else:
-                log.error("worker failed", worker=self.reconciler.name, error=known.detail, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the loop outlives every error, each of which is logged
+            log.warning("worker round failed", worker=self.reconciler.name, error=understood(error).detail)
 
     def wake(self) -> None:
         self._wake.set()
