@@ -6,6 +6,7 @@ RFC 8785 canonical form, so that the digest named by an assignment can be comput
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 import msgspec
@@ -68,3 +69,9 @@ def decode(data: bytes) -> Descriptor:
 def target_path(fleet: str, name: str, version: str, file: str) -> str:
     """TUF target path of one file of a version."""
     return f"{fleet}/{name}/{version}/{file}"
+
+
+def signed_files(descriptor: Descriptor, data: bytes) -> tuple[PayloadFile, ...]:
+    """Everything of a version that is a TUF target: the descriptor itself, whose bytes are `data`, and its files."""
+    own = PayloadFile(DESCRIPTOR_FILE, hashlib.sha256(data).hexdigest(), len(data))
+    return (own, *descriptor.files)

@@ -1,0 +1,122 @@
+"""Published versions as rows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tidegate.control.domain.artifacts import Artifact
+from tidegate.control.store import paging
+from tidegate.control.store.schema import artifacts, device_artifacts, devices
+from tidegate.ids import ArtifactId, FleetId
+
+_COLUMNS = tuple(artifacts.c[field.name] for field in fields(Artifact))
+
+
+def insert(
+    tx: Connection,
+    fleet_id: FleetId,
+    *,
+    name: str,
+    version: str,
+    kind: str,
+    descriptor: str,
+    descriptor_sha256: str,
+    size_bytes: int,
+    published_at: datetime,
+    published_by: str,
+) -> Artifact:
+    """Raises `IntegrityError` when the fleet has this version."""
+    values: dict[str, Any] = {
+        "fleet_id": fleet_id,
+        "name": name,
+        "version": version,
+        "kind": kind,
+        "descriptor": descriptor,
+        "descriptor_sha256": descriptor_sha256,
+        "size_bytes": size_bytes,
+        "published_at": published_at,
+        "published_by": published_by,
+        "withdrawn_at": None,
+        "withdrawn_reason": None,
+    }
+    new = int(tx.execute(sa.insert(artifacts).values(values).returning(artifacts.c.id)).scalar_one())
+    return Artifact(id=ArtifactId(new), **values)
+
+
+def find(tx: Connection, fleet_id: FleetId, name: str, version: str) -> Artifact | None:
+    query = sa.select(*_COLUMNS).where(
+        artifacts.c.fleet_id == fleet_id, artifacts.c.name == name, artifacts.c.version == version
+    )
+    return _artifact(tx.execute(query).one_or_none())
+
+
+def by_id(tx: Connection, artifact_id: ArtifactId) -> Artifact | None:
+    return _artifact(tx.execute(sa.select(*_COLUMNS).where(artifacts.c.id == artifact_id)).one_or_none())
+
+
+def kind_of(tx: Connection, fleet_id: FleetId, name: str) -> str | None:
+    """The kind of a name's versions; None when there are none."""
+    query = sa.select(artifacts.c.kind).where(artifacts.c.fleet_id == fleet_id, artifacts.c.name == name).limit(1)
+    return tx.execute(query).scalar_one_or_none()
+
+
+def withdraw(tx: Connection, artifact_id: ArtifactId, reason: str, at: datetime) -> None:
+    tx.execute(
+        sa.update(artifacts).where(artifacts.c.id == artifact_id).values(withdrawn_at=at, withdrawn_reason=reason)
+    )
+
+
+def listed(
+    tx: Connection,
+    fleet_id: FleetId,
+    *,
+    search: str,
+    name: str,
+    withdrawn: bool | None,
+    before: int | None,
+    limit: int,
+    offset: int,
+) -> tuple[list[Artifact], int]:
+    """Newest first, and how many there are; `before`: ids below it; `withdrawn` None: both."""
+    query = sa.select(*_COLUMNS).where(artifacts.c.fleet_id == fleet_id)
+    if search:
+        query = query.where(artifacts.c.name.contains(search, autoescape=True))
+    if name:
+        query = query.where(artifacts.c.name == name)
+    if withdrawn is not None:
+        query = query.where(artifacts.c.withdrawn_at.is_not(None) if withdrawn else artifacts.c.withdrawn_at.is_(None))
+    total = paging.total(tx, query)
+    page = query if before is None else query.where(artifacts.c.id < before)
+    rows = tx.execute(page.order_by(artifacts.c.id.desc()).limit(limit).offset(offset))
+    return [found for row in rows if (found := _artifact(row))], total
+
+
+def running_on(tx: Connection, artifact: Artifact, limit: int) -> tuple[list[str], int]:
+    """Names of living devices that last reported to run this version, at most `limit`, and how many there are."""
+    query = (
+        sa.select(devices.c.name)
+        .join(device_artifacts, device_artifacts.c.device_id == devices.c.id)
+        .where(
+            devices.c.fleet_id == artifact.fleet_id,
+            devices.c.state == "active",
+            device_artifacts.c.artifact_name == artifact.name,
+            device_artifacts.c.running_descriptor_sha256 == artifact.descriptor_sha256,
+        )
+    )
+    total = paging.total(tx, query)
+    return [row.name for row in tx.execute(query.order_by(devices.c.name).limit(limit))], total
+
+
+def uses_blob(tx: Connection, sha256: str) -> bool:
+    """Whether any version of any fleet has a file with these bytes."""
+    matching = sa.or_(artifacts.c.descriptor_sha256 == sha256, artifacts.c.descriptor.contains(f'"{sha256}"'))
+    return tx.execute(sa.select(artifacts.c.id).where(matching).limit(1)).first() is not None
+
+
+def _artifact(row: Any | None) -> Artifact | None:
+    return None if row is None else Artifact(**row._mapping)
