@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from tidegate.control.domain import enrollment as domain
@@ -53,6 +53,7 @@ class TokenView:
     created_by: str
     expires_at: datetime
     revoked_at: datetime | None
+    enrolled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,14 @@ def revoke(scope: Scope, node: Node, token_id: TokenId) -> TokenView:
         after = _require(store.token_by_id(tx, scope.fleet_id, token_id), token_id)
         audit.record(tx, scope, action="token.revoke", subject=f"token:{token_id}")
     return _view(after, now)
+
+
+def get(scope: Scope, node: Node, token_id: TokenId) -> TokenView:
+    """One token and the names of the devices that it gave a certificate. Raises `NotFound`."""
+    scope.require("devices.read")
+    with node.db.read() as tx:
+        row = _require(store.token_by_id(tx, scope.fleet_id, token_id, lock=False), token_id)
+        return replace(_view(row, engine.now(tx)), enrolled=store.enrolled_with(tx, token_id))
 
 
 def listed(

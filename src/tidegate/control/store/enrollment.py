@@ -49,12 +49,24 @@ def lock_token(tx: Connection, secret_sha256: str) -> TokenRow | None:
     return None if row is None else _token(row)
 
 
-def token_by_id(tx: Connection, fleet_id: FleetId, token_id: TokenId) -> TokenRow | None:
+def token_by_id(tx: Connection, fleet_id: FleetId, token_id: TokenId, *, lock: bool = True) -> TokenRow | None:
     query = sa.select(enrollment_tokens).where(
         enrollment_tokens.c.id == token_id, enrollment_tokens.c.fleet_id == fleet_id
     )
-    row = tx.execute(engine.for_update(query)).first()
+    row = tx.execute(engine.for_update(query) if lock else query).first()
     return None if row is None else _token(row)
+
+
+def enrolled_with(tx: Connection, token_id: TokenId) -> tuple[str, ...]:
+    """Names of the devices that have a signed certificate by that token, in the order of enrollment."""
+    query = (
+        sa.select(devices.c.name)
+        .join(certificates, certificates.c.device_id == devices.c.id)
+        .where(certificates.c.token_id == token_id, certificates.c.fingerprint.is_not(None))
+        .order_by(certificates.c.id)
+        .limit(100)
+    )
+    return tuple(dict.fromkeys(tx.execute(query).scalars()))
 
 
 def tokens(

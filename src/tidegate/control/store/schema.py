@@ -132,7 +132,7 @@ device_certificates = Table(
     Column("not_before", Instant, nullable=False),
     Column("not_after", Instant, nullable=False),
     Column("issued_at", Instant, nullable=False),
-    Column("token_id", Id, ForeignKey("enrollment_tokens.id")),
+    Column("token_id", Id, ForeignKey("enrollment_tokens.id"), index=True),
     Column("pem", Text, nullable=False, server_default=""),
     Index("uq_device_certificates_current", "device_id", unique=True,
           sqlite_where=sa.text("state = 'current'"), postgresql_where=sa.text("state = 'current'")),
