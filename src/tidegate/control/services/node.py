@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tidegate.control.health import Health
 from tidegate.control.metrics import Metrics
 from tidegate.control.services.limits import Limits
 
@@ -29,3 +30,4 @@ class Node:
     clock: Clock
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(default_factory=Health)
