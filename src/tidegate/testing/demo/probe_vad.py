@@ -1,4 +1,4 @@
-"""The demo's health probe: load the voice-activity model named by TIDEGATE_ARTIFACT and run one inference.
+"""The demo's health probe: load the voice-activity model in the folder TIDEGATE_ARTIFACT and run one inference.
 
 Run by the agent as an allowlisted argument vector; exit 0 means healthy, and what it prints comes back with the report.
 """
@@ -14,7 +14,7 @@ import onnxruntime
 
 
 def main() -> int:
-    model = Path(os.environ["TIDEGATE_ARTIFACT"])
+    model = next(Path(os.environ["TIDEGATE_ARTIFACT"]).glob("*.onnx"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
