@@ -264,6 +264,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_device_certificates_public_key_sha256"), "device_certificates", ["public_key_sha256"], unique=False
     )
+    op.create_index(op.f("ix_device_certificates_token_id"), "device_certificates", ["token_id"], unique=False)
     op.create_index(
         "uq_device_certificates_current",
         "device_certificates",
