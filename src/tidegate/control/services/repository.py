@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from tidegate.control.services.node import Node
+from tidegate.control.store import artifacts as artifact_store
 from tidegate.control.store import engine
 from tidegate.control.store import trust as store
 from tidegate.control.store.trust import Repository
@@ -23,6 +24,8 @@ from tidegate.trust.signer import Signer
 from tidegate.trust.tuf import repository
 from tidegate.trust.tuf.repository import Change
 from tidegate.trust.tuf.roles import PUBLISHER, Row
+from tidegate.wire import descriptor as descriptors
+from tidegate.wire.descriptor import PayloadFile
 
 #: Longer than any refresh takes, and than a device keeps a snapshot.
 KEEP_OLD = timedelta(days=8)
@@ -173,3 +176,22 @@ def _count(
     bins = len(repository.all_bins({**rows, **made}))
     generation = store.changed(tx, held, publisher_on_node=PUBLISHER in keys, bins=bins)
     return Changed(held.fleet_id, generation, tuple(sorted(made)))
+
+
+# -- reading, for devices ---------------------------------------------------------------------------------------------
+
+
+def document(node: Node, fleet_id: FleetId, role: str, version: int | None) -> bytes | None:
+    """One signed document; the current one when `version` is None."""
+    with node.db.read() as tx:
+        return store.document(tx, fleet_id, role, version)
+
+
+def files(node: Node, fleet_id: FleetId, name: str, version: str) -> dict[str, PayloadFile] | None:
+    """What may be downloaded of a version, by file name; None when there is no such version or it is withdrawn."""
+    with node.db.read() as tx:
+        artifact = artifact_store.find(tx, fleet_id, name, version)
+    if artifact is None or artifact.withdrawn_at is not None:
+        return None
+    data = artifact.descriptor.encode()
+    return {file.name: file for file in descriptors.signed_files(descriptors.decode(data), data)}

@@ -1,0 +1,47 @@
+"""The trust domain as the operator API shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+
+class RoleInfo(Struct, frozen=True):
+    """`location`: on this node, in its folder of offline keys, or elsewhere. The bins are told as one role."""
+
+    role: str
+    version: int
+    expires_at: datetime
+    key_ids: tuple[str, ...]
+    threshold: int
+    location: Literal["node", "node-offline-folder", "elsewhere"]
+    count: int = 1
+
+
+class CertificateInfo(Struct, frozen=True):
+    use: Literal["device-ca", "server-ca", "server"]
+    subject: str
+    sha256: str
+    not_after: datetime
+
+
+class WarningInfo(Struct, frozen=True):
+    kind: str
+    text: str
+
+
+class TrustDomain(Struct, frozen=True):
+    """`anchor_sha256`: of the oldest root, what the first devices pinned; `root_sha256`: of the current one."""
+
+    fleet: str
+    convenience: bool
+    publisher_on_node: bool
+    root_version: int
+    root_sha256: str
+    anchor_sha256: str
+    roles: tuple[RoleInfo, ...]
+    certificates: tuple[CertificateInfo, ...]
+    audit_key_id: str
+    warnings: tuple[WarningInfo, ...]
