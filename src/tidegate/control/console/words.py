@@ -39,6 +39,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     # devices
     "online": ("good", "online"),
     "offline": ("quiet", "offline"),
+    "never": ("quiet", "pending"),
     "drifted": ("back", "drifted"),
     "held": ("wait", "held"),
     "decommissioned": ("quiet", "decommissioned"),

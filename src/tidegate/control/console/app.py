@@ -1,0 +1,53 @@
+"""The console's routes: every page of the table, live updates, and what pages load."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tidegate.control.console import assets, entrance, guard, live
+from tidegate.control.console.pages import PAGES
+from tidegate.control.console.visit import Page
+from tidegate.control.services.hub import Hub
+from tidegate.control.services.node import Node
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_STREAMS: weakref.WeakKeyDictionary[Hub, live.Streams] = weakref.WeakKeyDictionary()
+
+
+def routes(node: Node) -> list[BaseRoute]:
+    """Everything that a browser asks for. Mount at the root, after the API."""
+    page_routes = [Route(page.path, _endpoint(node, page), methods=[page.method], name=page.path) for page in PAGES]
+    get_routes = [route for route, page in zip(page_routes, PAGES, strict=True) if page.method == "GET"]
+    get_pages = {page.path: page for page in PAGES if page.method == "GET"}
+    streams = _STREAMS.setdefault(node.hub, live.Streams())
+
+    async def updates(request: Request) -> Response:
+        return await live.respond(node, streams, get_routes, get_pages, request)
+
+    return [
+        *entrance.routes(node),
+        Route("/live", updates, methods=["GET"]),
+        Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),
+        Route("/favicon.ico", assets.favicon, methods=["GET"]),
+        *page_routes,
+    ]
+
+
+def close_streams(node: Node) -> None:
+    """End the live updates of this node's pages; call in the event loop as soon as shutdown begins."""
+    streams = _STREAMS.get(node.hub)
+    if streams is not None:
+        streams.close()
+
+
+def _endpoint(node: Node, page: Page) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await guard.respond(node, page, request)
+
+    return endpoint

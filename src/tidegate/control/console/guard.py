@@ -1,0 +1,246 @@
+"""Between the browser and a page: session, fleet, permission, forged forms, and every error as a page."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import anyio.to_thread
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from tidegate.control import problems
+from tidegate.control.console.chrome import chrome
+from tidegate.control.console.render import Rendered, render
+from tidegate.control.console.visit import DONE, FIELD_MAX, Go, Outcome, Page, Show, Visit
+from tidegate.control.domain.access import Scope
+from tidegate.control.problems import Malformed
+from tidegate.control.services import sessions
+from tidegate.control.services.node import Node
+from tidegate.control.services.sessions import Session
+from tidegate.errors import Forbidden, NotFound, TidegateError, TooLarge
+
+# `__Host-` keeps a cookie to this host, HTTPS and the whole of its paths.
+SESSION_COOKIE = "__Host-tidegate"
+CSRF_COOKIE = "__Host-tidegate-csrf"
+THEME_COOKIE = "__Host-tidegate-theme"
+FLEET_COOKIE = "__Host-tidegate-fleet"
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; script-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+MAX_FIELDS = 1_000
+
+
+class SignedOut(Exception):  # noqa: N818 - no error: the way to the sign-in page
+    """There is no living session."""
+
+
+def local_path(value: str, default: str = "/") -> str:
+    """`value` when it is a path of this console, which a redirect may follow; else `default`."""
+    parts = urlsplit(value)
+    safe = value.startswith("/") and not value.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
+    return value if safe and value.isprintable() and "\\" not in value and len(value) <= 2_048 else default
+
+
+def refuse_foreign(request: Request) -> None:
+    """A form of another site is refused before anything of it is read.
+
+    Raises:
+        Forbidden: the browser says that another site sent it.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    foreign_origin = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    if (site is not None and site not in ("same-origin", "none")) or foreign_origin:
+        raise Forbidden("cannot accept a form that another site sent", type="foreign-form")
+
+
+async def read_form(request: Request, *, most_bytes: int) -> FormData:
+    """The fields of a posted form; files are spooled to disk, never to memory.
+
+    Raises:
+        TooLarge: the body is announced with more than `most_bytes`, or without its length.
+        Malformed: it is no form.
+    """
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > most_bytes:
+        raise TooLarge(f"cannot accept a form of more than {most_bytes:,} bytes")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise Malformed("cannot read what was sent: it is no form")
+    try:
+        return await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=4 * FIELD_MAX)
+    except Exception as error:
+        if getattr(error, "status_code", 0) == 400:
+            raise Malformed(f"cannot read the form: {getattr(error, 'detail', error)}") from error
+        raise
+
+
+def _session(node: Node, request: Request) -> Session:
+    found = sessions.session(node, request.cookies.get(SESSION_COOKIE, ""))
+    if found is None:
+        raise SignedOut
+    return found
+
+
+def _fleet(node: Node, request: Request, session: Session) -> tuple[Scope, tuple[str, ...]]:
+    """The fleet chosen by cookie, or the first that they see."""
+    names = tuple(fleet.name for fleet in sessions.visible_fleets(node, session.identity))
+    if not names:
+        raise Forbidden("cannot show anything: no fleet has given you a role; an admin can", permission="devices.read")
+    chosen = request.cookies.get(FLEET_COOKIE, "")
+    return sessions.scope_in(node, session.identity, chosen if chosen in names else names[0]), names
+
+
+def enter(node: Node, page: Page, request: Request, form: FormData) -> Visit:
+    """Who visits and what they may.
+
+    Raises:
+        SignedOut: nobody is signed in.
+        Forbidden: the permission of the page is missing, or the form is not of this session.
+    """
+    session = _session(node, request)
+    csrf = request.cookies.get(CSRF_COOKIE, "")
+    if request.method == "POST":
+        sent = str(form.get("csrf", ""))
+        if not hmac.compare_digest(sent.encode(), csrf.encode()) or not session.csrf_matches(sent):
+            raise Forbidden("cannot accept this form: it is not of your session; load the page again", type="stale-form")
+    scope, names = _fleet(node, request, session)
+    theme = request.cookies.get(THEME_COOKIE, "")
+    visit = Visit(
+        node=node,
+        scope=scope,
+        session=session,
+        csrf=csrf if session.csrf_matches(csrf) else "",
+        fleets=names,
+        theme=theme if theme in ("light", "dark") else "",
+        path=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        params={name: str(value) for name, value in request.path_params.items()},
+        query=request.query_params,
+        form=form,
+        now=node.clock.now(),
+    )
+    if page.permission:
+        try:
+            scope.require(page.permission)
+        except Forbidden as error:
+            raise Refusal(error, visit) from error
+    return visit
+
+
+class Refusal(Exception):  # noqa: N818 - carries a refusal with its visitor, so that the problem page has its frame
+    def __init__(self, error: TidegateError, visit: Visit) -> None:
+        super().__init__(error.detail)
+        self.error = error
+        self.visit = visit
+
+
+def carry_out(node: Node, page: Page, request: Request, form: FormData) -> Response:
+    """Enter, do, answer; in a thread."""
+    try:
+        visit = enter(node, page, request, form)
+    except SignedOut:
+        return to_sign_in(request)
+    except Refusal as refusal:
+        return answer(page, refusal.visit, _problem_page(refusal.error))
+    try:
+        outcome = page.handler(visit)
+    except Exception as error:  # noqa: BLE001 - the edge: every error becomes a page, the unforeseen ones logged
+        outcome = _problem_page(problems.understood(error))
+    return answer(page, visit, outcome)
+
+
+def answer(page: Page, visit: Visit, outcome: Outcome) -> Response:
+    if isinstance(outcome, Response):
+        outcome.headers.update({name: value for name, value in HEADERS.items() if name not in outcome.headers})
+        return outcome
+    if isinstance(outcome, Go):
+        separator = "&" if "?" in outcome.to else "?"
+        to = f"{outcome.to}{separator}done={quote(outcome.done)}" if outcome.done else outcome.to
+        return RedirectResponse(to, 303, headers=HEADERS)
+    try:
+        rendered = page_html(page, visit, outcome)
+    except Exception as error:  # noqa: BLE001 - a page that cannot be drawn is a problem page, or says so in plain words
+        understood = problems.understood(error)
+        if isinstance(outcome.problem, TidegateError) and outcome.template == "problem.html":
+            return Response(understood.detail, problems.status_of(understood), HEADERS, "text/plain")
+        return answer(page, visit, _problem_page(understood))
+    status = 200 if outcome.problem is None else problems.status_of(outcome.problem)
+    extra = problems.headers_of(outcome.problem) if outcome.problem is not None else {}
+    extra.pop("www-authenticate", None)
+    return HTMLResponse(rendered.html, status, HEADERS | {name.title(): value for name, value in extra.items()})
+
+
+def page_html(page: Page, visit: Visit, show: Show) -> Rendered:
+    own = visit.path if page.live and page.method == "GET" and show.problem is None else ""
+    live = show.live_at or own
+    context: dict[str, Any] = {
+        **show.context,
+        "visit": visit,
+        "now": visit.now,
+        "chrome": chrome(visit),
+        "nav": page.nav,
+        "live": live,
+        "title": show.title,
+        "problem": None if show.problem is None else problems.problem_of(show.problem),
+        "done": DONE.get(visit.query.get("done", "")),
+        "allows": visit.scope.allows,
+    }
+    return render(show.template, context, live=bool(live))
+
+
+def _problem_page(error: TidegateError) -> Show:
+    title = "Not found" if isinstance(error, NotFound) else "Not possible"
+    return Show("problem.html", title, problem=error)
+
+
+def to_sign_in(request: Request) -> Response:
+    """On to the sign-in page, and back afterwards."""
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    to = "/signin" if request.method != "GET" or back == "/" else f"/signin?next={quote(back, safe='/')}"
+    return RedirectResponse(to, 303, headers=HEADERS)
+
+
+async def respond(node: Node, page: Page, request: Request) -> Response:
+    """One request of a page."""
+    form = FormData()
+    try:
+        if request.method == "POST":
+            refuse_foreign(request)
+            # Who is not signed in may not make the node read a body.
+            await anyio.to_thread.run_sync(_session, node, request)
+            form = await read_form(request, most_bytes=page.most_bytes(node))
+        return await anyio.to_thread.run_sync(carry_out, node, page, request, form)
+    except SignedOut:
+        return to_sign_in(request)
+    except TidegateError as error:
+        return plain_problem(error)
+    finally:
+        await form.close()
+
+
+def plain_problem(error: TidegateError) -> Response:
+    """A refusal before anybody is known: without the frame of a page."""
+    problem = problems.problem_of(error)
+    rendered = render("refused.html", {"problem": problem, "title": "Not possible", "theme": ""}, live=False)
+    return HTMLResponse(rendered.html, problem.status, HEADERS)
+
+
+def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
+    """A cookie that scripts cannot read, and that other sites cannot send with a form."""
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
+
+

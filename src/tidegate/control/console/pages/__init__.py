@@ -1,0 +1,32 @@
+"""Every page of the console as data: the permission walk test reads this table."""
+
+from __future__ import annotations
+
+from tidegate.control.console.pages import (
+    artifacts,
+    audit,
+    device,
+    devices,
+    enrollment,
+    new_rollout,
+    overview,
+    publish,
+    rollout,
+    rollouts,
+    trust,
+)
+from tidegate.control.console.visit import Page
+
+PAGES: tuple[Page, ...] = (
+    *overview.PAGES,
+    *rollouts.PAGES,
+    *new_rollout.PAGES,
+    *rollout.PAGES,
+    *devices.PAGES,
+    *device.PAGES,
+    *enrollment.PAGES,
+    *artifacts.PAGES,
+    *publish.PAGES,
+    *trust.PAGES,
+    *audit.PAGES,
+)

@@ -1,0 +1,119 @@
+"""One device: what runs and why, its certificate and history; hold, recover, decommission."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import quote
+
+from tidegate.control.console.views import device_state, device_why, hardware_facts
+from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.domain.devices import DeviceEvent
+from tidegate.control.services import devices, explain, holds, rollouts
+from tidegate.control.services.holds import HeldDevice
+from tidegate.errors import Refused, TidegateError
+
+#: How long a hold may be asked for; 0 is until somebody releases it.
+HOLD_HOURS = ((0, "until it is released"), (1, "1 h"), (8, "8 h"), (24, "1 d"), (168, "7 d"), (720, "30 d"))
+EVENTS = 20
+
+
+def shown(visit: Visit) -> Outcome:
+    return _show(visit, visit.params["name"])
+
+
+def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show:
+    scope, node = visit.scope, visit.node
+    detail = devices.get(scope, node, name)
+    device = detail.view.device
+    may_explain = scope.allows("rollouts.read")
+    installed = explain.installed(scope, node, name) if may_explain else ()
+    history = rollouts.device_rollouts(scope, node, name) if may_explain else ()
+    names = sorted({row.artifact for row in installed} | {row.artifact for row in history})
+    asked = visit.ask("artifact") if visit.ask("artifact") in names else ""
+    chosen = asked or (names[0] if names else "")
+    current = next((one for one in detail.certificates if one.state == "current"), None)
+    pending = next((one for one in detail.certificates if one.state == "pending"), None)
+    return Show(
+        "device.html",
+        name,
+        {
+            "detail": detail,
+            "device": device,
+            "state": device_state(detail.view),
+            "why": device_why(device, visit.now),
+            "presence": detail.view.presence,
+            "installed": installed,
+            "history": history,
+            "names": names,
+            "chosen": chosen,
+            "explanation": explain.explain(scope, node, name, chosen) if chosen else None,
+            "certificate": current,
+            "pending": pending,
+            "renews_at": current.not_before + (current.not_after - current.not_before) * 2 / 3 if current else None,
+            "identity": f"spiffe://{node.settings.trust_domain}/fleet/{scope.fleet}/device/{name}",
+            "facts": hardware_facts(device),
+            "events": detail.events[:EVENTS],
+            "event_tone": event_tone,
+            "open_work": sum(1 for row in history if row.open),
+            "hold_hours": HOLD_HOURS,
+        },
+        problem=problem,
+    )
+
+
+def event_tone(event: DeviceEvent) -> str:
+    """Tone of a line of the history, by the state it speaks of."""
+    for word, tone in (
+        ("fail", "bad"),
+        ("conflict", "bad"),
+        ("roll", "back"),
+        ("drift", "back"),
+        ("healthy", "good"),
+        ("enroll", "good"),
+        ("hold", "wait"),
+        ("decommission", "quiet"),
+    ):
+        if word in event.kind:
+            return tone
+    return "flow"
+
+
+def hold(visit: Visit) -> Outcome:
+    name, hours = visit.params["name"], visit.text("hours", "0")
+    try:
+        if hours not in {str(known) for known, _ in HOLD_HOURS}:
+            raise wrong("hours", "must be one of the choices")
+        until = visit.now + timedelta(hours=int(hours)) if int(hours) else None
+        holds.hold(visit.scope, visit.node, HeldDevice(name), visit.text("reason"), until)
+    except Refused as error:
+        return _show(visit, name, error)
+    return Go(f"/devices/{quote(name)}", "held")
+
+
+def release(visit: Visit) -> Outcome:
+    name = visit.params["name"]
+    try:
+        holds.release(visit.scope, visit.node, HeldDevice(name))
+    except Refused as error:
+        return _show(visit, name, error)
+    return Go(f"/devices/{quote(name)}", "released")
+
+
+def decommission(visit: Visit) -> Outcome:
+    """The name is typed once more, since nobody can take this back."""
+    name = visit.params["name"]
+    try:
+        if visit.text("confirm") != name:
+            raise wrong("confirm", f"must be the device's name, {name}")
+        devices.decommission(visit.scope, visit.node, name, stop_workloads=visit.ticked("stop_workloads"))
+    except Refused as error:
+        return _show(visit, name, error)
+    return Go(f"/devices/{quote(name)}", "decommissioned")
+
+
+PAGES = (
+    Page("GET", "/devices/{name}", "devices.read", shown, nav="devices", live=True),
+    Page("POST", "/devices/{name}/hold", "devices.write", hold, nav="devices"),
+    Page("POST", "/devices/{name}/release", "devices.write", release, nav="devices"),
+    Page("POST", "/devices/{name}/decommission", "devices.write", decommission, nav="devices"),
+)

@@ -1,0 +1,103 @@
+// Live pages: fragments replace elements by id. Every page works without this file.
+(() => {
+  "use strict";
+  const SETTLE_MS = 500; // a press sooner than this after its button changed is not what the person saw
+  const held = new Map(); // id -> html that waits until its sheet is closed
+  let changedAt = 0;
+  let asOf = "";
+
+  const busy = (element) => {
+    if (element.querySelector("details.act[open]")) return true;
+    const active = document.activeElement;
+    return active !== null && element.contains(active) && active.matches("input, textarea, select");
+  };
+
+  const opened = (element) => [...element.querySelectorAll("details[id][open]")].map((details) => details.id);
+
+  const swap = (element, html) => {
+    const box = document.createElement("template");
+    box.innerHTML = html;
+    const fresh = box.content.firstElementChild;
+    if (fresh === null || fresh.id !== element.id) return;
+    const focus = element.contains(document.activeElement) ? document.activeElement : null;
+    for (const id of opened(element)) fresh.querySelector("#" + CSS.escape(id))?.setAttribute("open", "");
+    if (element.querySelector(".btn")) changedAt = performance.now();
+    element.replaceWith(fresh);
+    if (focus?.id) document.getElementById(focus.id)?.focus({ preventScroll: true });
+  };
+
+  const place = (id, html) => {
+    const element = document.getElementById(id);
+    if (element === null) return false;
+    if (busy(element)) {
+      held.set(id, html);
+      for (const note of element.querySelectorAll("details[open] .sheet__changed")) note.hidden = false;
+    } else {
+      held.delete(id);
+      swap(element, html);
+    }
+    return true;
+  };
+
+  const say = (live, words) => {
+    const label = document.getElementById("live-word");
+    document.getElementById("live")?.classList.toggle("live--lost", !live);
+    if (label !== null && label.textContent !== words) label.textContent = words;
+  };
+
+  const take = (message) => {
+    asOf = message.as_of;
+    say(true, "Live");
+    let unknown = 0;
+    for (const [id, html] of Object.entries(message.fragments)) {
+      if (!place(id, html) && id.startsWith("row-")) unknown += 1;
+    }
+    if (unknown > 0) {
+      const more = document.getElementById("rows-changed");
+      if (more !== null) more.hidden = false;
+    }
+  };
+
+  const listen = () => {
+    const source = new EventSource("/live?of=" + encodeURIComponent(document.body.dataset.live));
+    source.addEventListener("fragments", (event) => take(JSON.parse(event.data)));
+    source.addEventListener("signed-out", () => {
+      source.close();
+      say(false, "Not live, signed out");
+    });
+    source.addEventListener("error", () => say(false, "Not live, as of " + (asOf || document.body.dataset.asOf)));
+    addEventListener("pagehide", () => source.close());
+  };
+
+  document.addEventListener("toggle", (event) => {
+    if (event.target.open) return;
+    for (const [id, html] of [...held]) place(id, html);
+  }, true);
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.closest("details.act") && performance.now() - changedAt < SETTLE_MS) {
+      event.preventDefault();
+      for (const note of form.querySelectorAll(".sheet__changed")) note.hidden = false;
+      return;
+    }
+    event.submitter?.setAttribute("aria-busy", "true");
+  });
+  addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (button === null) return;
+    const text = document.getElementById(button.dataset.copy)?.textContent ?? "";
+    navigator.clipboard?.writeText(text).then(() => { button.lastChild.textContent = "Copied"; });
+  });
+
+  for (const element of document.querySelectorAll("[data-needs-script]")) element.hidden = false;
+  if (document.body.dataset.live !== undefined) listen();
+})();

@@ -1,0 +1,154 @@
+"""One request of one signed-in person, and what a page answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.datastructures import FormData, QueryParams
+from starlette.responses import Response
+
+from tidegate.control import problems
+from tidegate.control.domain.access import Scope
+from tidegate.control.services.node import Node
+from tidegate.control.services.sessions import Session
+from tidegate.errors import FieldError, Invalid, NotFound, TidegateError
+
+T = TypeVar("T")
+
+FIELD_MAX = 16_384
+FORM_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """`scope` has the permission that the page declares. `theme` is "", "light" or "dark"."""
+
+    node: Node
+    scope: Scope
+    session: Session
+    csrf: str
+    fleets: tuple[str, ...]
+    theme: str
+    path: str
+    params: Mapping[str, str]
+    query: QueryParams
+    form: FormData
+    now: datetime
+
+    def ask(self, name: str, default: str = "") -> str:
+        """A value of the query, shortened to what any field may hold."""
+        return self.query.get(name, default)[:FIELD_MAX]
+
+    def text(self, name: str, default: str = "") -> str:
+        """A field of the form, without the blanks around it.
+
+        Raises:
+            Invalid: it is a file, or longer than any field may be.
+        """
+        value = self.form.get(name, default)
+        if not isinstance(value, str) or len(value) > FIELD_MAX:
+            raise wrong(name, f"must be text of at most {FIELD_MAX:,} characters")
+        return value.strip().replace("\r\n", "\n")
+
+    def texts(self, name: str) -> list[str]:
+        """Every value of a field that may be given several times."""
+        return [value.strip() for value in self.form.getlist(name) if isinstance(value, str) and len(value) <= FIELD_MAX]
+
+    def ticked(self, name: str) -> bool:
+        return bool(self.form.get(name))
+
+    def integer(self, name: str) -> int:
+        """A part of the path as a number; what is no number is not found."""
+        value = self.params[name]
+        if not (value.isascii() and value.isdigit() and len(value) <= 18):
+            raise NotFound(f"cannot find {name} {value[:64]}")
+        return int(value)
+
+    def offset(self, largest: int = 10_000) -> int:
+        """Where a list begins; nonsense begins at its start."""
+        value = self.query.get("offset", "0")
+        return min(int(value), largest) if value.isascii() and value.isdigit() and len(value) < 9 else 0
+
+
+def typed(values: Mapping[str, Any], kind: type[T]) -> T:
+    """What a form says, as the struct that the API takes for the same act.
+
+    Raises:
+        Invalid: naming the field and its rule.
+    """
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise problems.invalid_from(error, "form") from error
+
+
+def wrong(name: str, rule: str) -> Invalid:
+    """One field of a form breaks one rule."""
+    return Invalid(f"cannot accept {name}: {rule}", (FieldError(f"/{name}", rule),))
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A page. `problem`: what was refused just now; the form is shown again with what was typed. `live_at`: the address
+    whose updates fit this page, where its own has none (the answer to a posted form)."""
+
+    template: str
+    title: str
+    context: dict[str, Any] = field(default_factory=dict)
+    problem: TidegateError | None = None
+    live_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """On to another page after something was done; `done` names a sentence of DONE."""
+
+    to: str
+    done: str = ""
+
+
+Outcome = Show | Go | Response
+Handler = Callable[[Visit], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One row of the console's table. `permission` is empty for what anybody signed in may do; `public` needs no sign-in.
+
+    `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date;
+    `uploads`: its form may carry an artifact's file.
+    """
+
+    method: str
+    path: str
+    permission: str
+    handler: Handler
+    nav: str = ""
+    live: bool = False
+    public: bool = False
+    uploads: bool = False
+
+    def most_bytes(self, node: Node) -> int:
+        """The largest form that may be posted here."""
+        return (node.settings.upload_max_bytes if self.uploads else 0) + FORM_MAX_BYTES
+
+
+#: What the toast says after an act: fixed sentences, so that nothing in an address is ever shown as ours.
+DONE: dict[str, tuple[str, str]] = {
+    "approved": ("good", "Approved."),
+    "halted": ("bad", "Rollout halted. Devices already applying finish."),
+    "resumed": ("good", "Rollout resumed. The failures known until now are acknowledged."),
+    "aborted": ("quiet", "Rollout aborted."),
+    "created": ("good", "Rollout created."),
+    "published": ("good", "Version published: signed, stored and recorded in one act."),
+    "withdrawn": ("wait", "Version withdrawn. It is never assigned again."),
+    "decommissioned": ("quiet", "Device decommissioned. Every request with its identity is refused from now on."),
+    "held": ("wait", "Device held. It is not served and gets no leave."),
+    "released": ("good", "Hold released."),
+    "revoked": ("quiet", "Enrollment token revoked."),
+    "verified": ("good", "Audit chain verified."),
+}
