@@ -19,15 +19,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_private_folder(folder: Path) -> None:
-    """Create `folder` (and what is above it) durably, readable by its owner only; an existing one is left as it is."""
+def make_folder(folder: Path, mode: int = PRIVATE_FOLDER) -> None:
+    """Create `folder` (and what is above it) durably; an existing one is left as it is."""
     missing = []
     probe = folder
     while not probe.exists():
         missing.append(probe)
         probe = probe.parent
     for path in reversed(missing):
-        path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
         sync_folder(path.parent)
 
 

@@ -91,7 +91,7 @@ class Identity:
         return _read_json(self.folder / ENROLLMENT, Enrollment)
 
     def store_enrollment(self, enrollment: Enrollment) -> None:
-        durable.make_private_folder(self.folder)
+        durable.make_folder(self.folder)
         durable.write(self.folder / ENROLLMENT, msgspec.json.encode(enrollment))
 
     def store_ca_bundle(self, ca_bundle_pem: str) -> None:
@@ -132,13 +132,13 @@ class Identity:
         path = self.folder / PENDING
         pem = _read(path)
         if pem is None or not keys.usable(pem):
-            durable.make_private_folder(self.folder)
+            durable.make_folder(self.folder)
             pem = keys.generate()
             durable.write(path, pem)
         return keys.request(pem)
 
-    def accept(self, chain_pem: str) -> Certificate:
-        """Store the chain that the node issued for the pending key.
+    def accept(self, chain_pem: str, *, anew: bool = False) -> Certificate:
+        """Store the chain that the node issued for the pending key; `anew`: by enrollment, for whatever device.
 
         Raises:
             Invalid: it is for another key, not a device certificate, or for another device than the current one.
@@ -152,7 +152,7 @@ class Identity:
         key = pem[pem.index(keys.BEGIN_KEY) :].partition(_BEGIN_CERTIFICATE)[0]
         facts, chain = keys.checked_chain(key, chain_pem)
         current = self.current()
-        if current is not None and (current.fleet, current.device) != (facts.fleet, facts.device):
+        if not anew and current is not None and (current.fleet, current.device) != (facts.fleet, facts.device):
             raise Invalid(
                 f"cannot take a certificate for device {facts.device} of fleet {facts.fleet}: "
                 f"this is device {current.device} of fleet {current.fleet}"
@@ -175,7 +175,7 @@ class Identity:
         return _read_json(self.folder / FINAL, Final)
 
     def note_final(self, final: Final) -> None:
-        durable.make_private_folder(self.folder)
+        durable.make_folder(self.folder)
         durable.write(self.folder / FINAL, msgspec.json.encode(final))
 
     def clear_final(self) -> None:

@@ -21,6 +21,7 @@ from tidegate.wire import device as wire
 __all__ = ["CertificateRefused", "ChannelProblem", "Download", "Ended", "Link"]
 
 ANSWER_MAX_BYTES = 4 << 20
+HEARTBEAT = "/v1/device/heartbeat"
 
 T = TypeVar("T")
 
@@ -47,9 +48,7 @@ class Link:
 
     def heartbeat(self, request: wire.Heartbeat) -> wire.HeartbeatAnswer:
         """Held by the node for up to `wait_seconds`."""
-        return self.call(
-            "POST", "/v1/device/heartbeat", request, wire.HeartbeatAnswer, held_seconds=request.wait_seconds
-        )
+        return self.call("POST", HEARTBEAT, request, wire.HeartbeatAnswer, held_seconds=request.wait_seconds)
 
     def leave(self, request: wire.LeaveRequest) -> wire.LeaveAnswer:
         return self.call("POST", "/v1/device/leave", request, wire.LeaveAnswer)
@@ -92,8 +91,12 @@ class Link:
         with self._transport.answer("GET", path, self._transport.timeout_seconds, headers=headers) as received:
             yield Download(received.range_start(), received.chunks())
 
+    def end_heartbeat(self) -> None:
+        """Make a held heartbeat fail with `Ended`, because there is something new to say."""
+        self._transport.end_calls(HEARTBEAT)
+
     def end_calls(self) -> None:
-        """Make every request under way fail with `Ended` now; the next one opens a new connection."""
+        """Make every request under way fail with `Ended`; the next one opens a new connection."""
         self._transport.end_calls()
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ from tidegate.wire.device import Tags
 FILE_MAX_BYTES = 256 * 1024
 FRAGMENTS_MAX = 64
 LAST_GOOD = "settings.json"
+#: Workloads of other users must reach `models/` through it; what is private in it is so by itself.
+STATE_FOLDER = 0o711
 
 EntryName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
 AbsolutePath = Annotated[str, Meta(pattern="^/[^\\x00]*$", max_length=1024)]
@@ -134,7 +136,7 @@ def load(source: Source, uid: int | None = None) -> Loaded:
     }
     beneath = default_folders(source.environment, uid)
     try:
-        stamp = _stamp(source)
+        taken = stamp(source)
         from_files = _read_files(source)
         settings = _convert(beneath | from_files | on_top, f"the settings of {source.file}")
     except Invalid as error:
@@ -142,13 +144,13 @@ def load(source: Source, uid: int | None = None) -> Loaded:
         if last_good is None:
             raise
         settings = _convert(beneath | last_good | on_top, "the last good settings")
-        return Loaded(settings, f"{error.detail}; the last good settings stay in force", _stamp(source))
-    return Loaded(settings, _remember(settings, from_files), stamp)
+        return Loaded(settings, f"{error.detail}; the last good settings stay in force", stamp(source))
+    return Loaded(settings, _remember(settings, from_files), taken)
 
 
 def changed(source: Source, loaded: Loaded) -> bool:
     """Whether a file was changed, added or removed since."""
-    return _stamp(source) != loaded.stamp
+    return stamp(source) != loaded.stamp
 
 
 def _files(source: Source) -> list[Path]:
@@ -156,7 +158,8 @@ def _files(source: Source) -> list[Path]:
     return [source.file, *fragments]
 
 
-def _stamp(source: Source) -> tuple[tuple[str, int, int], ...]:
+def stamp(source: Source) -> tuple[tuple[str, int, int], ...]:
+    """Which files there are, how large and how old: equal stamps, equal settings."""
     found = []
     for path in _files(source):
         try:
@@ -267,7 +270,7 @@ def _remember(settings: Settings, from_files: dict[str, Any]) -> str:
     try:
         if path.exists() and path.read_bytes() == data:
             return ""
-        durable.make_private_folder(path.parent)
+        durable.make_folder(path.parent, STATE_FOLDER)
         durable.write(path, data)
     except OSError as error:
         return f"cannot keep a copy of the settings in {path}: {error.strerror}"

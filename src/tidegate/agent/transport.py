@@ -105,7 +105,7 @@ class Transport:
         self.url = checked_url(url)
         self.timeout_seconds = timeout_seconds
         self._pool = _pool(self.url, tls.client_context(ca_pem, identity))
-        self._calls: set[tls.Call] = set()
+        self._calls: dict[tls.Call, str] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -119,7 +119,7 @@ class Transport:
         """
         call = tls.Call(seconds)
         with self._lock:
-            self._calls.add(call)
+            self._calls[call] = path
         response: urllib3.BaseHTTPResponse | None = None
         try:
             with tls.under(call):
@@ -132,15 +132,15 @@ class Transport:
                 yield answer
         finally:
             with self._lock:
-                self._calls.discard(call)
+                del self._calls[call]
             if response is not None:
                 response.close()
                 response.release_conn()
 
-    def end_calls(self) -> None:
-        """Make every request under way fail with `Ended` now; the next one opens a new connection."""
+    def end_calls(self, path: str | None = None) -> None:
+        """Make requests under way (those to `path`, or all) fail with `Ended` now; the next one connects anew."""
         with self._lock:
-            calls = list(self._calls)
+            calls = [call for call, to in self._calls.items() if path in (None, to)]
         for call in calls:
             call.end()
 

@@ -1,0 +1,90 @@
+"""What the daemon makes of the node's answers: pure rules over what came of one heartbeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.agent.link import CertificateRefused, ChannelProblem, Ended
+from tidegate.errors import TidegateError, TooMany, Unavailable
+from tidegate.wire.problem import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_REPLACED,
+    CERTIFICATE_UNKNOWN,
+    DEVICE_DECOMMISSIONED,
+)
+
+#: Shorter than this between two heartbeats only when something changed on this side.
+SPACING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Nothing is wrong: ask again now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Ask again after a back-off of at least `at_least_seconds`."""
+
+    at_least_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UseCurrent:
+    """Go back to the current certificate; `forget` the pending one when the node has said that it does not know it."""
+
+    forget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenewFirst:
+    """The certificate has expired: nothing but renewal is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """This identity is over for good; `wipe` its keys."""
+
+    kind: str
+    detail: str
+    wipe: bool
+    stop_workloads: bool = False
+
+
+Course = Again | Later | UseCurrent | RenewFirst | Over
+
+
+def course(error: TidegateError, *, on_pending: bool, has_current: bool) -> Course:
+    """What to do about a failed heartbeat, made with the pending or with the current certificate.
+
+    Only a problem that the node itself sent, over verified TLS, ends an identity: a connection that just ended is what
+    anybody on the way can do.
+    """
+    if isinstance(error, Ended):
+        return Again()
+    if isinstance(error, CertificateRefused):
+        return UseCurrent(forget=False) if on_pending and has_current else Later()
+    if isinstance(error, ChannelProblem):
+        if error.type == DEVICE_DECOMMISSIONED and error.status == 403:
+            return Over(error.type, error.detail, wipe=True, stop_workloads=error.stop_workloads)
+        if error.type in (CERTIFICATE_REPLACED, CERTIFICATE_UNKNOWN) and on_pending and has_current:
+            return UseCurrent(forget=True)
+        if error.type == CERTIFICATE_REPLACED:
+            return Over(error.type, error.detail, wipe=False)
+        if error.type == CERTIFICATE_EXPIRED:
+            return RenewFirst()
+        return Later(error.retry_after_seconds)
+    if isinstance(error, (Unavailable, TooMany)):
+        return Later(error.retry_after_seconds)
+    return Later()
+
+
+def spacing(*, held_seconds: float, asked_seconds: float, unchanged: bool, since_change_seconds: float) -> float:
+    """Seconds until the next heartbeat after a good answer.
+
+    A node that holds answers sets the pace itself. One that answers "unchanged" at once would be asked in a tight loop,
+    and so would one whose desired state changes all the time.
+    """
+    if unchanged:
+        return max(0.0, asked_seconds - held_seconds)
+    return max(0.0, SPACING_SECONDS - since_change_seconds)
