@@ -9,7 +9,6 @@ import structlog
 from anyio.to_thread import run_sync
 
 from tidegate.control.domain.devices import ChannelUp
-from tidegate.control.services import work
 from tidegate.control.services.node import Node
 from tidegate.control.store import devices as store
 from tidegate.control.store import engine
@@ -78,7 +77,6 @@ class Presence:
                 store.flush_presence(tx, seen[start : start + _BATCH])
                 after = before.beat(now, gap_seconds=GAP_SECONDS, interval_factor=self._factor())
                 store.record_channel_up(tx, after)
-                work.channel_alive(tx, now)
 
 
 def _merged(older: Seen, newer: Seen | None) -> Seen:
