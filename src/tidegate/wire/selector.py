@@ -32,6 +32,8 @@ _TOKEN = re.compile(
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Value = str | int
+_EQUALITY: tuple[Operator, ...] = ("==", "!=")
+_ORDERS: tuple[Operator, ...] = (*_EQUALITY, "<", "<=", ">", ">=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class _Parser:
         if self._take("in"):
             return OneOf(first.text, self._values(first.text))
         sign = self._now
-        allowed = ("==", "!=", "<", "<=", ">", ">=") if first.text in NUMBERS else ("==", "!=")
+        allowed = _ORDERS if first.text in NUMBERS else _EQUALITY
         for operator in allowed:
             if self._take(operator):
                 return Compare(first.text, operator, self._value(first.text))
