@@ -1,7 +1,7 @@
 """The update repository for devices: ``metadata/<file>`` and ``targets/<path>`` of the device's own fleet.
 
 An ASGI application that the device channel mounts at ``/repository``; the channel has verified who asks and puts the
-`DeviceRef` into ``scope["state"]["device"]``. Anything of another fleet, withdrawn or unknown is 404, all alike.
+`DeviceRef` into ``scope["device"]``. Anything of another fleet, withdrawn or unknown is 404, all alike.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def repository_app(node: Node) -> ASGIApp:
 async def _respond(node: Node, served: Served, scope: ASGIScope) -> Response:
     if scope["method"] not in ("GET", "HEAD"):
         raise MethodNotAllowed(f"cannot {scope['method']} the repository", ("GET", "HEAD"))
-    device: DeviceRef = scope["state"]["device"]
+    device: DeviceRef = scope["device"]
     path = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix(PREFIX)
     if path.startswith("/metadata/"):
         return await _metadata(served, device, path.removeprefix("/metadata/"), Headers(scope=scope))
