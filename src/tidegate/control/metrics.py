@@ -22,14 +22,14 @@ class Metrics:
         self.heartbeats = Counter(
             "tidegate_heartbeats", "Heartbeats answered.", ["answer"], registry=self.registry
         )  # unchanged, changed
-        self.held = Gauge("tidegate_held_heartbeats", "Heartbeats held open now.", registry=self.registry)
+        self.channel = Gauge(
+            "tidegate_channel", "Figures of the device channel now.", ["figure"], registry=self.registry
+        )
         self.reports = Counter("tidegate_reports", "Reports committed and acknowledged.", registry=self.registry)
         self.leaves = Counter(
             "tidegate_leaves", "Requests to start applying.", ["given"], registry=self.registry
         )  # yes, no
-        self.devices = Gauge("tidegate_devices", "Devices by presence.", ["presence"], registry=self.registry)
         self.rollouts = Gauge("tidegate_rollouts", "Rollouts by state.", ["state"], registry=self.registry)
-        self.connections = Gauge("tidegate_connections", "Open connections.", ["listener"], registry=self.registry)
         self.workers_stalled = Gauge(
             "tidegate_workers_stalled", "Reconcilers that have not come round for too long.", registry=self.registry
         )

@@ -76,11 +76,11 @@ class _Schemas:
     def __init__(self, calls: Sequence[Call]) -> None:
         types: list[Any] = [Problem]
         for call in calls:
-            if isinstance(call, Operation):
-                types += [kind for kind in (call.query, call.body, call.answer) if kind is not None]
+            wanted = (call.query, call.body, call.answer) if isinstance(call, Operation) else (call.query,)
+            types += [kind for kind in wanted if kind is not None]
         self._types = list(dict.fromkeys(types))
         found, self.components = msgspec.json.schema_components(self._types, ref_template=_REF)
-        self._found = dict(zip(self._types, found, strict=True))
+        self._found: dict[Any, dict[str, Any]] = dict(zip(self._types, found, strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
         return self._found[kind]
@@ -138,7 +138,7 @@ def _parameters(call: Call, schemas: _Schemas) -> list[dict[str, Any]]:
             "name": "fleet", "in": "query", "schema": {"type": "string", "default": "default"},
             "description": "The fleet that is meant.",
         })  # fmt: skip
-    if isinstance(call, Operation) and call.query is not None:
+    if call.query is not None:
         schema = schemas.properties(call.query)
         required = schema.get("required", [])
         found += [

@@ -96,6 +96,7 @@ class RawRoute:
     endpoint: RawEndpoint
     tag: str
     media_type: str = "application/octet-stream"
+    query: type | None = None
     status: int = 200
     public: bool = False
 
@@ -164,7 +165,7 @@ async def _carry_out(node: Node, operation: Operation, request: Request) -> Resp
         scope=scope,
         identity=identity,
         path={name: str(value) for name, value in request.path_params.items()},
-        query=_query(operation, request),
+        query=decode_query(operation.query, request),
         body=_body(operation, request, raw),
         client=request.client.host if request.client else "",
         user_agent=request.headers.get("user-agent", "")[:256],
@@ -223,20 +224,24 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     return bytes(body)
 
 
-def _query(operation: Operation, request: Request) -> Any:
+def decode_query(kind: type | None, request: Request) -> Any:
+    """The query as a `kind`, without the fleet, which is read before; None takes none.
+
+    Raises:
+        Invalid: a name given twice or unknown, or a value that breaks its rule.
+    """
     given = [(name, value) for name, value in request.query_params.multi_items() if name != "fleet"]
     names = [name for name, _ in given]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise Invalid(f"cannot accept the query: {twice[0]} is given twice", (FieldError(f"/{twice[0]}", "twice"),))
-    if operation.query is None:
-        if names:
-            raise Invalid(
-                f"cannot accept the query: {names[0]} is unknown", (FieldError(f"/{names[0]}", "is unknown"),)
-            )
+    wrong = [(name, "is given twice") for name in sorted(set(names)) if names.count(name) > 1]
+    if kind is None:
+        wrong += [(name, "is unknown") for name in names]
+    if wrong:
+        name, rule = wrong[0]
+        raise Invalid(f"cannot accept the query: {name} {rule}", (FieldError(f"/{name}", rule),))
+    if kind is None:
         return None
     try:
-        return msgspec.convert(dict(given), operation.query, strict=False)
+        return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
         raise problems.invalid_from(error, "query") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,17 +58,55 @@ def chains(tx: Connection) -> list[int]:
 def walk(tx: Connection, chain: int, *, after: int = 0) -> Iterator[Record]:
     """The chain's records in order, from the one after `after`, a batch at a time."""
     while True:
-        rows = tx.execute(
-            sa.select(records)
-            .where(records.c.chain == chain, records.c.sequence > after)
-            .order_by(records.c.sequence)
-            .limit(_BATCH)
-        ).all()
-        for row in rows:
-            yield _record(row)
-        if len(rows) < _BATCH:
+        found = batch(tx, chain, after=after)
+        yield from found
+        if len(found) < _BATCH:
             return
-        after = rows[-1].sequence
+        after = found[-1].sequence
+
+
+def batch(tx: Connection, chain: int, *, after: int, until: int | None = None) -> list[Record]:
+    """Some of the chain's records in order, from the one after `after`, none beyond `until`."""
+    chosen = sa.and_(records.c.chain == chain, records.c.sequence > after)
+    if until is not None:
+        chosen = sa.and_(chosen, records.c.sequence <= until)
+    rows = tx.execute(sa.select(records).where(chosen).order_by(records.c.sequence).limit(_BATCH))
+    return [_record(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to look for; empty and None mean any. `action` and `subject` may end in ``*``: what begins like that."""
+
+    action: str = ""
+    actor: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+def matching(chain: int, wanted: Filter) -> sa.Select[Any]:
+    chosen = [records.c.chain == chain]
+    for column, text in ((records.c.action, wanted.action), (records.c.subject, wanted.subject)):
+        if text.endswith("*"):
+            chosen.append(column.startswith(text[:-1], autoescape=True))
+        elif text:
+            chosen.append(column == text)
+    if wanted.actor:
+        chosen.append(records.c.actor == wanted.actor)
+    if wanted.since is not None:
+        chosen.append(records.c.at >= wanted.since)
+    if wanted.before is not None:
+        chosen.append(records.c.at < wanted.before)
+    return sa.select(records).where(*chosen)
+
+
+def search(tx: Connection, chain: int, wanted: Filter, *, before: int | None, offset: int, limit: int) -> list[Record]:
+    """The newest first, beginning before the sequence `before`."""
+    statement = matching(chain, wanted).order_by(records.c.sequence.desc()).offset(offset).limit(limit)
+    if before is not None:
+        statement = statement.where(records.c.sequence < before)
+    return [_record(row) for row in tx.execute(statement)]
 
 
 def _record(row: Row[Any]) -> Record:

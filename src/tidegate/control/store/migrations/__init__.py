@@ -9,18 +9,27 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 
 from tidegate.control.store.engine import Database
+from tidegate.errors import Conflict
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to the newest version, in one transaction; two processes that try at once wait for each other."""
+    """Bring the schema to the newest version, in one transaction; two processes that try at once wait for each other.
+
+    Raises:
+        Conflict: a newer program wrote the database.
+    """
     with database.write() as tx:
         if not database.is_sqlite:
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(7237)"))
         config = _config()
         config.attributes["connection"] = tx
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Conflict(f"cannot use the database: a newer Tidegate wrote it ({error})") from error
 
 
 def current(database: Database) -> str | None:

@@ -1,0 +1,299 @@
+"""The composition root: one node with its listeners and workers, in one process and one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import anyio.to_thread
+import msgspec
+import sqlalchemy.exc
+import structlog
+import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tidegate.clock import Clock, SystemClock
+from tidegate.control import server
+from tidegate.control.api import (
+    artifacts,
+    audit,
+    devices,
+    enrollment,
+    groups,
+    health,
+    openapi,
+    people,
+    problems,
+    repository,
+    rollouts,
+    trust,
+)
+from tidegate.control.api.edge import Edge
+from tidegate.control.api.operations import Operation, RawRoute, operations_of, routes
+from tidegate.control.blobs import open_blobs
+from tidegate.control.channel import app as channel_app
+from tidegate.control.channel.app import ChannelApp
+from tidegate.control.console import app as console_app
+from tidegate.control.server import Listener
+from tidegate.control.services.hub import Hub
+from tidegate.control.services.keyring import Keyring
+from tidegate.control.services.node import Node
+from tidegate.control.services.setup import open_database, serving_names
+from tidegate.control.settings import Settings, split_bind
+from tidegate.control.store import figures, fleets, migrations
+from tidegate.control.workers import checkpoints, freshness, holds, planner, retention
+from tidegate.control.workers.runner import Runner
+from tidegate.errors import Conflict, Defect, Unavailable
+
+log = structlog.get_logger()
+
+API_MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts)
+WORKERS = (planner, freshness, holds, checkpoints, retention)
+_CONSOLE_CONNECTIONS = 2_000
+_METRICS_CONNECTIONS = 32
+#: Answers on an idle connection of the console come from a person; those of a device every interval.
+_CONSOLE_KEEP_ALIVE_SECONDS = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the node listens, ports that the system chose filled in."""
+
+    console: str
+    channel: str
+    metrics: str
+
+
+def api_calls() -> list[Operation | RawRoute]:
+    """Every call of the operator API, its own description included."""
+    calls = operations_of(API_MODULES)
+    return [*calls, openapi.route(calls)]
+
+
+def operator_app(node: Node) -> ASGIApp:
+    """Operator API, enrollment and console: what the console listener serves."""
+    app = Starlette(
+        routes=[*routes(node, api_calls()), *console_app.routes(node)],
+        exception_handlers={404: problems.on_http_exception, 405: problems.on_http_exception},
+    )
+    return Edge(app, node, "console")
+
+
+def metrics_app(node: Node, channel: ChannelApp) -> ASGIApp:
+    """`/metrics`, `/healthz` and `/readyz` in plain HTTP, for the machine itself."""
+
+    async def metrics(_request: Request) -> Response:
+        text = await anyio.to_thread.run_sync(_measured, node, channel.figures())
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(routes=[Route("/metrics", metrics), *routes(node, health.OPERATIONS)])
+
+
+def _measured(node: Node, channel: dict[str, int]) -> bytes:
+    with node.db.read() as tx:
+        by_state = figures.rollouts_by_state(tx)
+    node.metrics.rollouts.clear()
+    for state, count in by_state.items():
+        node.metrics.rollouts.labels(state).set(count)
+    for name, value in channel.items():
+        node.metrics.channel.labels(name).set(value)
+    return node.metrics.render()
+
+
+def build(settings: Settings, clock: Clock | None = None) -> Node:
+    """A node on what `tidegate init` made, its schema brought up to date.
+
+    Raises:
+        Conflict: the database holds no node, or was written by a newer program.
+        Unavailable: the database or the blob store cannot be reached.
+    """
+    database = open_database(settings)
+    try:
+        migrations.upgrade(database)
+    except sqlalchemy.exc.OperationalError as error:
+        raise Unavailable(f"cannot use the database: {error.__cause__ or error}") from error
+    with database.read() as tx:
+        if not fleets.every(tx):
+            raise Conflict("cannot serve: the database holds no node; run tidegate init")
+    return Node(
+        db=database,
+        blobs=open_blobs(settings),
+        keyring=Keyring(settings.data_dir),
+        hub=Hub(),
+        settings=settings,
+        clock=clock or SystemClock(),
+    )
+
+
+class Service:
+    """A node that listens: everything started by `start` is ended by `stop`, in the opposite order."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._sockets = _bind(settings)
+        self.settings = _with_ports(settings, self._sockets)
+        try:
+            self.node = build(self.settings, clock)
+            self.node.keyring.renew_server_certificate(serving_names(self.settings), self.node.clock.now())
+        except BaseException:
+            for bound in self._sockets.values():
+                bound.close()
+            raise
+        self.channel = channel_app.create(self.node, repository.repository_app(self.node))
+        self.runner = Runner(self.node, [module.RECONCILER for module in WORKERS])
+        self.listeners = self._listeners()
+        self._serving: list[asyncio.Task[None]] = []
+        _add_checks(self.node, self.runner)
+
+    @property
+    def addresses(self) -> Addresses:
+        metrics = f"http://{self.settings.metrics_bind}/metrics" if self.settings.metrics_bind else ""
+        return Addresses(self.settings.effective_console_url, self.settings.effective_channel_url, metrics)
+
+    async def start(self) -> None:
+        """Returns when every listener accepts connections."""
+        await self.channel.startup()
+        self.runner.start()
+        self._serving = [asyncio.create_task(listener.serve()) for listener in self.listeners]
+        while not all(listener.started for listener in self.listeners):
+            failed = [task for task in self._serving if task.done()]
+            if failed:
+                raise Unavailable(f"cannot listen: {failed[0].exception() or 'the listener ended'}")
+            await asyncio.sleep(0)
+
+    async def ended(self) -> None:
+        """Waits until a listener ends by itself, which none should."""
+        await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
+
+    async def stop(self) -> None:
+        """Answer what is held, finish what is under way, write what is buffered; within about ten seconds."""
+        self.channel.release_held()
+        console_app.close_streams(self.node)
+        for listener in self.listeners:
+            listener.should_exit = True
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self.channel.shutdown()
+        for name in await anyio.to_thread.run_sync(self.runner.stop):
+            log.warning("worker did not finish in time", worker=name)
+        self.node.db.dispose()
+
+    def _listeners(self) -> list[Listener]:
+        files = self.node.keyring.serving_files()
+        idle = self.settings.interval_seconds * 3 + 60
+        room = max(1_000, server.raise_file_limit() - _CONSOLE_CONNECTIONS - 1_000)
+        made = [
+            Listener(
+                operator_app(self.node),
+                self._sockets["console_bind"],
+                server.console_context(files.certificate, files.key),
+                keep_alive_seconds=_CONSOLE_KEEP_ALIVE_SECONDS,
+                max_connections=_CONSOLE_CONNECTIONS,
+            ),
+            Listener(
+                self.channel,
+                self._sockets["device_bind"],
+                server.device_context(files.certificate, files.key, files.device_ca),
+                keep_alive_seconds=idle,
+                max_connections=room,
+            ),
+        ]
+        if "metrics_bind" in self._sockets:
+            made.append(
+                Listener(
+                    metrics_app(self.node, self.channel),
+                    self._sockets["metrics_bind"],
+                    None,
+                    keep_alive_seconds=_CONSOLE_KEEP_ALIVE_SECONDS,
+                    max_connections=_METRICS_CONNECTIONS,
+                )
+            )
+        return made
+
+
+def run(settings: Settings, ready: Callable[[Addresses], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is called once everything listens.
+
+    Raises:
+        Conflict, Invalid, Unavailable: the node cannot start.
+    """
+    uvloop.run(_run(settings, ready))
+
+
+async def _run(settings: Settings, ready: Callable[[Addresses], None]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    async with serving(settings) as service:
+        ready(service.addresses)
+        log.info("serving", console=service.addresses.console, channel=service.addresses.channel)
+        waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(service.ended())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        log.info("stopping")
+    if not stopping.is_set():
+        raise Defect("a listener ended by itself")
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
+    """A started service; stopped at the end."""
+    service = Service(settings, clock)
+    try:
+        await service.start()
+        yield service
+    finally:
+        await service.stop()
+
+
+def _bind(settings: Settings) -> dict[str, socket.socket]:
+    bound: dict[str, socket.socket] = {}
+    try:
+        for name in ("console_bind", "device_bind", "metrics_bind"):
+            address = getattr(settings, name)
+            if address:
+                bound[name] = server.bind(*split_bind(address, name))
+    except OSError as error:
+        for opened in bound.values():
+            opened.close()
+        raise Unavailable(f"cannot listen on {name} {address}: {error.strerror}") from error
+    return bound
+
+
+def _with_ports(settings: Settings, sockets: dict[str, socket.socket]) -> Settings:
+    """The settings with the ports that the system chose where they say 0."""
+    changes = {}
+    for name, bound in sockets.items():
+        host, _, port = getattr(settings, name).rpartition(":")
+        changes[name] = f"{host}:{bound.getsockname()[1]}" if port == "0" else f"{host}:{port}"
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _add_checks(node: Node, runner: Runner) -> None:
+    def database() -> None:
+        with node.db.read() as tx:
+            fleets.every(tx)
+
+    def blobs() -> None:
+        node.blobs.size("0" * 64)
+
+    def keys() -> None:
+        node.keyring.authority()
+        node.keyring.audit_signer()
+
+    def workers() -> None:
+        stalled = runner.stalled()
+        node.metrics.workers_stalled.set(len(stalled))
+        if stalled:
+            raise Unavailable(f"workers stalled: {', '.join(stalled)}")
+
+    for name, check in (("database", database), ("blobs", blobs), ("keys", keys), ("workers", workers)):
+        node.health.add(name, check)

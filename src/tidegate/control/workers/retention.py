@@ -1,0 +1,29 @@
+"""Forgets what is kept for a time only; the audit log is never pruned."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from tidegate.control.domain.people import SESSION_IDLE
+from tidegate.control.services import uploads
+from tidegate.control.services.idempotency import KEEP_HOURS
+from tidegate.control.services.node import Node
+from tidegate.control.store import engine, idempotency, people
+from tidegate.control.store.schema import device_events
+from tidegate.control.workers.runner import Reconciler
+
+
+def run(node: Node) -> None:
+    """Ended sessions, old Idempotency-Keys, the history of devices beyond its days, abandoned uploads."""
+    with node.db.write() as tx:
+        now = engine.now(tx)
+        people.prune_sessions(tx, now, now - SESSION_IDLE)
+        idempotency.prune(tx, now - timedelta(hours=KEEP_HOURS))
+        oldest = now - timedelta(days=node.settings.device_events_days)
+        tx.execute(sa.delete(device_events).where(device_events.c.at < oldest))
+    uploads.purge(node)
+
+
+RECONCILER = Reconciler("retention", 3600, run)
