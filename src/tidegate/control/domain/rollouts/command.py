@@ -60,6 +60,8 @@ def refusal(rollout: Rollout, verb: Verb, *, newer_served: bool = False) -> str 
     """Why the verb is not possible now, in words for a dashed button; None when it is possible."""
     if (verb, rollout.state) not in TRANSITIONS:
         return f"cannot {_WORDS.get(verb, verb.value)} a rollout that is {rollout.state}"
+    if verb is Verb.RESUME and rollout.withdrawn:
+        return "cannot resume a rollout of a version that is withdrawn; abort it"
     if verb is Verb.ABORT_REVERT and rollout.state is RolloutState.COMPLETED and newer_served:
         return "cannot abort (revert) a completed rollout after a newer one of the same artifact has served a device"
     return None

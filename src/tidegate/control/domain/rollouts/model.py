@@ -91,7 +91,7 @@ class WaveSpec:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How a rollout widens; parsed and checked by strategy.py. `max_in_flight_percent` counts when the number is None."""
+    """How a rollout widens; parsed and checked by strategy.py. `max_in_flight` None: the percentage counts."""
 
     waves: tuple[WaveSpec, ...] = (WaveSpec(percent=Decimal(100)),)
     max_failure_rate: Decimal = Decimal(0)
@@ -130,6 +130,7 @@ class Rollout:
     completed_at: datetime | None = None
     abort_policy: str | None = None
     reason: str = ""
+    withdrawn: bool = False
 
     def releases(self, wave: int) -> bool:
         """Whether a device of this wave may be served and given leave now."""

@@ -59,6 +59,8 @@ def broken_rule(rollout: Rollout, tally: Tally) -> str | None:
 
     Failures that a resume acknowledged count on neither side: they neither halt again nor make room for others.
     """
+    if rollout.withdrawn:
+        return "the version is withdrawn"
     for wave in tally.released(rollout):
         size = wave.size_at_release if wave.size_at_release is not None else wave.size
         tolerated = rollout.strategy.tolerated(size)

@@ -78,7 +78,7 @@ def why_not_served(candidate: Candidate, hold: Hold | None) -> str | None:
 
 
 def to_serve(candidates: Sequence[Candidate], hold: Hold | None) -> Candidate | None:
-    """Which pending assignment of one artifact name to hand over: the newest that may be, unless a switch is under way."""
+    """Which pending assignment of one artifact name to hand over: the newest that may be; none while one is applied."""
     if any(candidate.assignment.state in WITH_LEAVE for candidate in candidates):
         return None
     newest_first = sorted(candidates, key=lambda candidate: candidate.id, reverse=True)
@@ -89,7 +89,7 @@ def to_serve(candidates: Sequence[Candidate], hold: Hold | None) -> Candidate | 
 
 
 def why_no_leave(candidate: Candidate, hold: Hold | None, others_applying: Sequence[str], unmet: str) -> str | None:
-    """Why the device may not start applying now; None: it may. `unmet` names a requirement that does not run here yet."""
+    """Why the device may not start applying now; None: it may. `unmet` names a requirement that does not run here."""
     rollout, assignment = candidate.rollout, candidate.assignment
     if assignment.state not in IN_FLIGHT:
         return f"the assignment is {assignment.state}"

@@ -1,0 +1,53 @@
+"""Rollouts for people: preview, create, watch, halt, resume, approve, abort (SPEC section 7)."""
+
+from tidegate.control.services.rollouts.commands import command_rollout, preview_abort
+from tidegate.control.services.rollouts.create import create_rollout, preview_rollout
+from tidegate.control.services.rollouts.read import (
+    device_rollouts,
+    get_rollout,
+    list_assignments,
+    list_rollouts,
+    rollout_timeline,
+)
+from tidegate.control.services.rollouts.views import (
+    AbortPreview,
+    AssignmentFilter,
+    AssignmentPage,
+    AssignmentView,
+    NewRollout,
+    Preview,
+    RolloutDetail,
+    RolloutFilter,
+    RolloutPage,
+    Target,
+    TimelineEntry,
+    VerbView,
+    WavePreview,
+    WaveView,
+)
+
+__all__ = [
+    "AbortPreview",
+    "AssignmentFilter",
+    "AssignmentPage",
+    "AssignmentView",
+    "NewRollout",
+    "Preview",
+    "RolloutDetail",
+    "RolloutFilter",
+    "RolloutPage",
+    "Target",
+    "TimelineEntry",
+    "VerbView",
+    "WavePreview",
+    "WaveView",
+    "command_rollout",
+    "create_rollout",
+    "device_rollouts",
+    "get_rollout",
+    "list_assignments",
+    "list_rollouts",
+    "preview_abort",
+    "preview_rollout",
+    "rollout_timeline",
+]

@@ -1,0 +1,151 @@
+"""What enrolling, recovering and decommissioning a device means for its work; called inside those transactions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tidegate.control.domain.access import Scope
+from tidegate.control.domain.rollouts.desired import Goal
+from tidegate.control.domain.rollouts.model import IN_FLIGHT, OPEN, AssignmentState
+from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
+from tidegate.control.domain.rollouts.report import Assignment
+from tidegate.control.store import assignments, engine, groups, rollouts, work
+from tidegate.control.store.rollouts import Deltas
+from tidegate.control.store.schema import devices, group_members
+from tidegate.control.store.schema import groups as group_table
+from tidegate.ids import DeviceId, RolloutId
+from tidegate.wire import descriptor, selector
+from tidegate.wire.device import HardwareProfile
+
+_S = AssignmentState
+
+
+def enrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
+    """A device that never was here: it gets the versions of completed baseline rollouts whose target it belongs to.
+
+    Call after its tags, groups and hardware profile are written.
+    """
+    known = {name for _, name in work.goals(tx, [device_id])}
+    member_of = _groups(tx, device_id)
+    hardware = _hardware(tx, device_id)
+    given: dict[str, Goal] = {}
+    for rollout, version, target in sorted(work.baselines(tx, scope.fleet_id), key=lambda one: -one[0]):
+        group = json.loads(target).get("group")
+        if version.name in known or version.name in given or (group is not None and group not in member_of):
+            continue
+        text = work.descriptors(tx, [version.id])[version.id]
+        if not selector.unmet(descriptor.decode(text.encode()).target_hardware, hardware):
+            given[version.name] = _as_goal(device_id, rollout, version)
+    work.write(tx, given.values())
+
+
+def reenrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
+    """A device that was wiped or replaced: it is given again what it should run, and served again in the middle."""
+    goals = work.goals(tx, [device_id]).values()
+    # What it runs is not known until it says so; a device that kept everything needs nothing restored.
+    work.write(
+        tx,
+        [
+            replace(
+                one,
+                running_version=None,
+                running_sha256=None,
+                reported_at=None,
+                drift_since=None,
+                restore=None if one.goal is None else "pending",
+                restore_reason="",
+            )
+            for one in goals
+        ],
+    )
+    deltas = Deltas()
+    changed = []
+    now = engine.now(tx)
+    for one in _locked(tx, device_id, IN_FLIGHT | {_S.REVERTING}):
+        state = _S.PENDING if one.state in IN_FLIGHT else _S.SKIPPED
+        deltas.move(one.rollout, one.wave, one.state, state)
+        changed.append(
+            replace(
+                one,
+                state=state,
+                state_since=now,
+                served_at=None,
+                deadline_at=None,
+                leave_at=None,
+                terminal_by_server=state is _S.SKIPPED,
+                reason="the device was enrolled again",
+            )
+        )
+    assignments.write(tx, changed)
+    deltas.write(tx)
+    enrolled(tx, scope, device_id)
+
+
+def decommissioned(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
+    """A device that is gone for good: its open assignments end as skipped; sizes stay as they were at release."""
+    deltas = Deltas()
+    changed = []
+    now = engine.now(tx)
+    for one in _locked(tx, device_id, OPEN | {_S.REVERTING}):
+        deltas.move(one.rollout, one.wave, one.state, _S.SKIPPED)
+        ended = replace(one, state=_S.SKIPPED, state_since=now, deadline_at=None, terminal_by_server=True)
+        changed.append(replace(ended, reason="the device was decommissioned"))
+    assignments.write(tx, changed)
+    deltas.write(tx)
+    goals = work.goals(tx, [device_id]).values()
+    work.write(tx, [replace(one, restore=None) for one in goals if one.restore is not None])
+
+
+def baseline_completed(tx: Connection, record: RolloutRecord) -> list[DeviceId]:
+    """Devices that enrolled while this baseline rollout was open get its version now that it is completed."""
+    name = json.loads(record.target).get("group")
+    group = groups.find(tx, record.fleet_id, name) if name is not None else None
+    if name is not None and group is None:
+        return []
+    found = work.newcomers(tx, record, group.id if group else None)
+    if found:
+        text = work.descriptors(tx, [record.artifact.id])[record.artifact.id]
+        needs = descriptor.decode(text.encode()).target_hardware
+        found = [one for one in found if not selector.unmet(needs, _hardware(tx, one))] if needs else found
+    known = work.goals(tx, found)
+    work.write(
+        tx,
+        [
+            replace(
+                known.get((one, record.artifact.name)) or Goal(one, record.artifact.name),
+                goal=record.artifact.id,
+                rollout=record.id,
+                generation=1,
+                restore="pending",
+            )
+            for one in found
+        ],
+    )
+    return found
+
+
+def _as_goal(device_id: DeviceId, rollout: RolloutId, version: ArtifactVersion) -> Goal:
+    return Goal(device_id, version.name, version.id, rollout, generation=1, restore="pending")
+
+
+def _locked(tx: Connection, device_id: DeviceId, states: Iterable[AssignmentState]) -> list[Assignment]:
+    """The device's assignments in these states, their rollouts held."""
+    rollouts.lock(tx, {one.rollout for one in assignments.open_of_device(tx, device_id)})
+    wanted = frozenset(states)
+    return [one for one in assignments.open_of_device(tx, device_id) if one.state in wanted]
+
+
+def _groups(tx: Connection, device_id: DeviceId) -> set[str]:
+    query = sa.select(group_table.c.name).join(group_members, group_members.c.group_id == group_table.c.id)
+    return set(tx.scalars(query.where(group_members.c.device_id == device_id)))
+
+
+def _hardware(tx: Connection, device_id: DeviceId) -> HardwareProfile:
+    text = tx.scalar(sa.select(devices.c.hardware).where(devices.c.id == device_id))
+    return msgspec.convert(json.loads(text or "{}"), HardwareProfile)
