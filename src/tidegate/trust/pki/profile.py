@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from tidegate.errors import Invalid, Untrusted
@@ -75,6 +76,8 @@ def identity_of(der: bytes) -> DeviceIdentity:
         ValueError,
         TypeError,
         x509.ExtensionNotFound,
+        x509.InvalidVersion,
+        UnsupportedAlgorithm,
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
     ) as error:

@@ -42,7 +42,7 @@ def parse_request(pem: bytes | str, pointer: str = "/csr_pem") -> CertificateReq
         request = x509.load_pem_x509_csr(body)
         public_key = request.public_key()
         algorithm = request.signature_hash_algorithm
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise _refused(pointer, "must be a well-formed certificate request") from error
     if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(public_key.curve, ec.SECP256R1):
         raise _refused(pointer, "must be for an EC P-256 key")
