@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import importlib.util
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import anyio.to_thread
 import msgspec
@@ -33,7 +36,6 @@ from tidegate.control.api import (
     people,
     problems,
     repository,
-    rollouts,
     trust,
 )
 from tidegate.control.api.edge import Edge
@@ -55,7 +57,13 @@ from tidegate.errors import Conflict, Defect, Unavailable
 
 log = structlog.get_logger()
 
-API_MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts)
+
+def _landing() -> list[ModuleType]:
+    name = "tidegate.control.api.rollouts"
+    return [importlib.import_module(name)] if importlib.util.find_spec(name) else []
+
+
+API_MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, *_landing())
 WORKERS = (planner, freshness, holds, checkpoints, retention)
 _CONSOLE_CONNECTIONS = 2_000
 _METRICS_CONNECTIONS = 32

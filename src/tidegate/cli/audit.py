@@ -1,0 +1,141 @@
+"""`tidegate audit`: list, verify, export; `verify FILE` needs neither node nor network."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from tidegate.cli.client import Cli, pass_cli, read_text
+from tidegate.control.domain.audit_export import SIGNED_PREFIX, check_export, lines_of
+from tidegate.errors import Invalid, Unavailable, Untrusted
+
+_NODE = click.option("--node", "of_node", is_flag=True, help="The node's own chain instead of the fleet's.")
+
+
+@click.group("audit")
+def commands() -> None:
+    """Who did what: every administrative act, in a chain that shows tampering."""
+
+
+@commands.command("list")
+@click.option("--action", default="", help="Exact, or a beginning with * behind it.")
+@click.option("--actor", default="", help="Such as user:admin.")
+@click.option("--subject", default="", help="Exact, or a beginning with * behind it.")
+@click.option("--since", default="", help="RFC 3339 time.")
+@click.option("--before", default="", help="RFC 3339 time.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", default="")
+@_NODE
+@pass_cli
+def list_(cli: Cli, /, of_node: bool, **filters: Any) -> None:
+    """Records, the newest first."""
+    answer = cli.client.call("GET", "/v1/audit", query={**filters, "node": of_node})
+    cli.out.page(answer, ("sequence", "at", "actor", "action", "subject", "data"))
+
+
+@commands.command()
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--signature", type=click.Path(dir_okay=False, path_type=Path), help="The export's detached signature.")
+@click.option("--public-key", help="PEM file: the key that must have signed; else the one in the signature file.")
+@_NODE
+@pass_cli
+def verify(cli: Cli, file: Path | None, signature: Path | None, public_key: str | None, of_node: bool) -> None:
+    """Verify the chain: of the node, or with FILE an exported one, without the node."""
+    if file is not None:
+        _verify_file(cli, file, signature, public_key)
+        return
+    found = cli.client.call("GET", "/v1/audit/verify", query={"node": of_node})
+    if not found["verified"]:
+        cli.out.data(found)
+        raise Untrusted(f"cannot trust the audit chain: {found['broken_reason']}")
+    cli.out.data(found, f"{found['count']} records verified, head {found['head']}, checkpoint at {found['checkpoint']}")
+
+
+@commands.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_NODE
+@pass_cli
+def export(cli: Cli, file: Path, of_node: bool) -> None:
+    """Write the chain to FILE as JSON lines, and its detached signature to FILE.sig."""
+    signed = cli.client.call("POST", "/v1/audit/export/signature", query={"node": of_node})
+    digest = hashlib.sha256()
+    try:
+        with cli.out.progress("export", None) as advance, file.open("xb") as out:
+            for piece in cli.client.download("/v1/audit/export", {"node": of_node, "until": signed["until"]}):
+                digest.update(piece)
+                advance(out.write(piece))
+        if digest.hexdigest() != signed["sha256"]:
+            raise Untrusted("cannot trust the export: it is not what the node signed; the chain changed meanwhile")
+        signature = file.with_name(file.name + ".sig")
+        signature.write_text(json.dumps(signed, indent=2) + "\n", encoding="utf-8")
+    except FileExistsError as error:
+        raise Invalid(f"cannot export to {file}: it exists") from error
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise Unavailable(f"cannot write the export: {error}") from error
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    told = {"file": str(file), "signature": str(signature), "records": signed["until"], "sha256": signed["sha256"]}
+    cli.out.data(told)
+
+
+def _verify_file(cli: Cli, file: Path, signature: Path | None, public_key: str | None) -> None:
+    digest = hashlib.sha256()
+    try:
+        verdict = check_export(lines_of(_hashed(file, digest)))
+        for _ in _hashed(file, digest := hashlib.sha256()):
+            pass
+    except OSError as error:
+        raise Invalid(f"cannot read {file}: {error.strerror}") from error
+    told: dict[str, Any] = {
+        "count": verdict.count,
+        "head": verdict.head.hash,
+        "broken_sequence": verdict.broken.sequence if verdict.broken else None,
+        "broken_reason": verdict.broken.reason if verdict.broken else None,
+        "signed_by": None,
+    }
+    if verdict.broken is not None:
+        cli.out.data(told)
+        raise Untrusted(f"cannot trust {file}: first broken record {verdict.broken.sequence}: {verdict.broken.reason}")
+    if public_key is not None and signature is None:
+        raise Invalid("cannot check the public key without --signature")
+    if signature is not None:
+        told["signed_by"] = _check_signature(read_text(str(signature), "signature"), digest.hexdigest(), public_key)
+    by = f", signed by {told['signed_by']}" if told["signed_by"] else ", signature not checked"
+    cli.out.data(told, f"{verdict.count} records verified, head {verdict.head.hash}{by}")
+
+
+def _hashed(file: Path, digest: Any) -> Iterator[bytes]:
+    with file.open("rb") as data:
+        while piece := data.read(1 << 20):
+            digest.update(piece)
+            yield piece
+
+
+def _check_signature(text: str, sha256: str, public_key: str | None) -> str:
+    try:
+        said = json.loads(text)
+        pem = read_text(public_key, "public key") if public_key else said["public_key"]
+        key = load_pem_public_key(pem.encode())
+        signature = base64.b64decode(said["signature"], validate=True)
+        key_id = str(said["key_id"])
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise Invalid(f"cannot read the signature file: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise Invalid("cannot check the signature: the public key must be Ed25519")
+    try:
+        key.verify(signature, SIGNED_PREFIX + sha256.encode())
+    except InvalidSignature as error:
+        raise Untrusted("cannot trust the file: its signature does not match") from error
+    return key_id

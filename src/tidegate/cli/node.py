@@ -1,0 +1,113 @@
+"""The node itself: `tidegate init`, `serve`, `check-config`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from tidegate.cli.client import Cli, pass_cli, read_text
+from tidegate.clock import SystemClock
+from tidegate.control import logs, settings
+from tidegate.control.settings import SETTINGS_FILE, Settings
+
+#: Settings that `init` takes as options and writes into the settings file.
+_GIVEN = ("database_url", "database_password_file", "blob_url", "console_bind", "device_bind", "metrics_bind",
+          "console_url", "channel_url", "trust_domain", "interval_seconds", "log_format")  # fmt: skip
+
+
+def default_data_dir() -> str:
+    if os.getuid() == 0:
+        return "/var/lib/tidegate"
+    return str(Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tidegate")
+
+
+def _with_settings(command: click.Command) -> click.Command:
+    for name in reversed(_GIVEN):
+        kind = click.INT if name == "interval_seconds" else click.STRING
+        command.params.append(
+            click.Option([f"--{name.replace('_', '-')}"], type=kind, help=f"Setting {name}, see the reference.")
+        )
+    return command
+
+
+@click.command()
+@click.option("--data-dir", default=default_data_dir, show_default="/var/lib/tidegate, or below the home folder")
+@click.option("--admin", default="admin", show_default=True, help="Name of the first operator.")
+@click.option("--admin-password-file", default="", help="File with their password; else one is made and shown once.")
+@pass_cli
+def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **given: str | int | None) -> None:
+    """Make a node: database, keys, certificates, the fleet `default`, the first admin. All of it, or nothing."""
+    from tidegate.control.services import setup
+
+    logs.configure("console", "warning")
+    values = {name: value for name, value in given.items() if value is not None}
+    password = read_text(admin_password_file, "password").rstrip("\n") if admin_password_file else None
+    folder = Path(data_dir).absolute()
+    made = setup.initialise(folder, values, SystemClock(), admin=admin, password=password)
+    told = {
+        "settings": str(made.settings_file),
+        "server_ca": str(made.server_ca),
+        "admin": made.admin,
+        "password": made.password if password is None else None,
+    }
+    shown = {name: value for name, value in told.items() if value is not None}
+    cli.out.data(told if cli.out.as_json else shown)
+    if password is None:
+        cli.out.say("The password is shown this once. Change it after signing in.")
+    cli.out.say(
+        "This is a convenience trust domain: every key lies in the data folder. Move keys/offline away in production."
+    )
+    cli.out.say(f"Start it with: tidegate serve --config {made.settings_file}")
+
+
+def _default_config() -> str:
+    return str(Path(default_data_dir()) / SETTINGS_FILE)
+
+
+_CONFIG = click.option(
+    "--config",
+    default=_default_config,
+    show_default="tidegate.toml in the data folder",
+    help="The settings file.",
+)
+
+
+@click.command()
+@_CONFIG
+@pass_cli
+def serve(cli: Cli, config: str) -> None:
+    """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
+    from tidegate.control import app
+
+    chosen = settings.load(Path(config))
+    logs.configure(chosen.log_format, chosen.log_level)
+
+    def ready(addresses: app.Addresses) -> None:
+        told = {"console": addresses.console, "channel": addresses.channel, "metrics": addresses.metrics}
+        cli.out.data(told)
+        click.get_text_stream("stdout").flush()
+
+    app.run(chosen, ready)
+
+
+@click.command("check-config")
+@_CONFIG
+@pass_cli
+def check_config(cli: Cli, config: str) -> None:
+    """Read the settings file as `serve` would and print every setting, defaults filled in."""
+    chosen = settings.load(Path(config))
+    cli.out.data(effective(chosen))
+
+
+def effective(chosen: Settings) -> dict[str, str | int | None]:
+    """Every setting as plain values; there is no secret among them."""
+    found: dict[str, str | int | None] = {}
+    for name, value in msgspec.structs.asdict(chosen).items():
+        found[name] = str(value) if isinstance(value, Path) else value
+    return found
+
+
+COMMANDS: dict[str, click.Command] = {"init": _with_settings(init), "serve": serve, "check-config": check_config}
