@@ -64,6 +64,11 @@ def page(tx: Connection, fleet_id: FleetId, wanted: RolloutFilter) -> tuple[list
     return [RolloutId(row.id) for row in rows], total
 
 
+def count_states(tx: Connection, fleet_id: FleetId) -> dict[str, int]:
+    query = sa.select(rollouts.c.state, sa.func.count().label("rollouts")).where(rollouts.c.fleet_id == fleet_id)
+    return {row.state: int(row.rollouts) for row in tx.execute(query.group_by(rollouts.c.state))}
+
+
 def _rank() -> sa.ColumnElement[int]:
     whens: list[Any] = [(assignments.c.state.in_(sorted(states)), rank) for states, rank in _ATTENTION[:2]]
     whens.append((assignments.c.drifted, _DRIFTED))

@@ -3,6 +3,7 @@
 from tidegate.control.services.rollouts.commands import command_rollout, preview_abort
 from tidegate.control.services.rollouts.create import create_rollout, preview_rollout
 from tidegate.control.services.rollouts.read import (
+    count_states,
     device_rollouts,
     get_rollout,
     list_assignments,
@@ -42,6 +43,7 @@ __all__ = [
     "WavePreview",
     "WaveView",
     "command_rollout",
+    "count_states",
     "create_rollout",
     "device_rollouts",
     "get_rollout",

@@ -64,6 +64,13 @@ def list_rollouts(scope: Scope, node: Node, wanted: RolloutFilter) -> RolloutPag
     return RolloutPage(items, total, int(ids[-1]) if more else None)
 
 
+def count_states(scope: Scope, node: Node) -> dict[str, int]:
+    """How many rollouts of the fleet are in each state."""
+    scope.require("rollouts.read")
+    with node.db.read() as tx:
+        return rollout_lists.count_states(tx, scope.fleet_id)
+
+
 def list_assignments(scope: Scope, node: Node, rollout_id: int, wanted: AssignmentFilter) -> AssignmentPage:
     """The devices of a rollout, what needs attention first: failed, rolled back, drifted, open, the rest."""
     scope.require("rollouts.read")
