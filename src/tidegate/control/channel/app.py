@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import msgspec
 import structlog
 from anyio.to_thread import run_sync
@@ -61,7 +62,7 @@ class ChannelApp:
         }
         self._identity_nudge = asyncio.Event()
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: list[tuple[anyio.CancelScope, asyncio.Task[None]]] = []
         self._committer: asyncio.Task[None] | None = None
         self._stop_listening: Callable[[], None] = lambda: None
 
@@ -76,13 +77,22 @@ class ChannelApp:
         await self.desk.look()
         await self.presence.flush()
         self._committer = asyncio.create_task(self.reports.run(), name="channel reports")
-        self._tasks = [
-            asyncio.create_task(self.identities.keep_fresh(self._identity_nudge), name="channel identities"),
-            asyncio.create_task(self._apply_changes(), name="channel changes"),
-            asyncio.create_task(_every(POLL_SECONDS, self._look), name="channel generations"),
-            asyncio.create_task(_every(FLUSH_SECONDS, self.presence.flush), name="channel presence"),
-            asyncio.create_task(self._watch_load(), name="channel load"),
-        ]
+        self._start("identities", lambda: self.identities.keep_fresh(self._identity_nudge))
+        self._start("changes", self._apply_changes)
+        self._start("generations", lambda: _every(POLL_SECONDS, self._look))
+        self._start("presence", lambda: _every(FLUSH_SECONDS, self.presence.flush))
+        self._start("load", self._watch_load)
+
+    def _start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        # Cancelled through a scope, not as a task: then work in a thread ends before the task does, and nobody uses
+        # the database after `shutdown`.
+        scope = anyio.CancelScope()
+
+        async def guarded() -> None:
+            with scope:
+                await run()
+
+        self._running.append((scope, asyncio.create_task(guarded(), name=f"channel {name}")))
 
     async def shutdown(self) -> None:
         """Release held heartbeats, commit the reports that were taken, write presence."""
@@ -91,10 +101,15 @@ class ChannelApp:
         self.reports.close()
         if self._committer is not None:
             await self._committer
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.stop_keeping_up()
         await self.presence.flush()
+
+    async def stop_keeping_up(self) -> None:
+        """End everything that runs in the background except the committing of reports."""
+        for scope, _ in self._running:
+            scope.cancel()
+        await asyncio.gather(*(task for _, task in self._running))
+        self._running.clear()
 
     def release_held(self) -> None:
         """Answer every held heartbeat now and hold none from here on; a server calls it before it drains."""
@@ -194,15 +209,15 @@ class ChannelApp:
             for one in same:
                 try:
                     await self.desk.changed(one)
-                except Exception:  # whatever the driver raises; the next look makes up for it
-                    log.exception("cannot look at a change", fleet=one.fleet_id)
+                except Exception as error:  # noqa: BLE001 - whatever the driver raises; the next look makes up for it
+                    log.warning("cannot look at a change", fleet=one.fleet_id, error=str(error))
 
     async def _look(self) -> None:
         try:
             await self.desk.look()
             self.heartbeats.set_bundle(await run_sync(self._node.keyring.server_ca_pem))
-        except Exception:  # whatever the driver raises: told, and tried again
-            log.exception("cannot look for changes")
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises: told, and tried again
+            log.warning("cannot look for changes", error=str(error))
 
     async def _watch_load(self) -> None:
         loop = asyncio.get_running_loop()

@@ -198,8 +198,8 @@ class Identities:
             nudged.clear()
             try:
                 await self.refresh()
-            except Exception:  # whatever the driver raises: told, and tried again until it works
-                log.exception("cannot read identities")
+            except Exception as error:  # noqa: BLE001 - whatever the driver raises: told, and tried again until it works
+                log.warning("cannot read identities", error=str(error))
 
     def _read(self, known: dict[FleetId, int]) -> _Read:
         first: list[Identity] = []
@@ -216,14 +216,24 @@ class Identities:
     def _apply(self, read: _Read) -> None:
         if read.first or read.changed:
             self._epoch += 1
-        for identity in read.changed:  # all of a changed device's certificates come together
-            for fingerprint in self._of_device.pop(identity.certificate.device_id, ()):
-                self._live.pop(fingerprint, None)
-            self._refs.pop(identity.certificate.device_id, None)
-            self._changed(identity.certificate.device_id)
-        for identity in (*read.first, *read.changed):
+        before = {one.certificate.device_id: self._take_out(one.certificate.device_id) for one in read.changed}
+        for identity in (*read.first, *read.changed):  # all of a changed device's certificates come together
             self._remember(identity.fingerprint, identity)
+        for device_id, states in before.items():
+            if states != self._states(device_id):
+                self._refs.pop(device_id, None)
+                self._changed(device_id)
         self._generations = read.generations
+
+    def _states(self, device_id: DeviceId) -> dict[str, str]:
+        return {one: self._live[one].certificate.state for one in self._of_device.get(device_id, ())}
+
+    def _take_out(self, device_id: DeviceId) -> dict[str, str]:
+        """Forget the device's certificates; gives what they were."""
+        states = self._states(device_id)
+        for fingerprint in self._of_device.pop(device_id, ()):
+            self._live.pop(fingerprint, None)
+        return states
 
     def _remember(self, fingerprint: str, identity: Identity | None) -> None:
         counts = identity is not None and identity.device_state == "active" and identity.certificate.state != "retired"

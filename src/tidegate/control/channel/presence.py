@@ -64,8 +64,8 @@ class Presence:
         batch, self._unwritten = self._unwritten, {}
         try:
             await run_sync(self._write, list(batch.values()))
-        except Exception:  # whatever the driver raises: told, kept, and tried again
-            log.exception("cannot write presence", devices=len(batch))
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises: told, kept, and tried again
+            log.warning("cannot write presence", devices=len(batch), error=str(error))
             for device_id, seen in batch.items():
                 self._unwritten[device_id] = _merged(seen, self._unwritten.get(device_id))
 
