@@ -169,8 +169,8 @@ class Performer:
         life.cleaned = True
         name = record.order.artifact
         try:
-            payload = payload_of(self._parts.payloads, record, book)
-            if payload is not None:
+            for payload in self._parts.payloads.values():
+                # All of them: after a removal neither journal nor link says any more whose leavings these are.
                 payload.forget(name, book.kept(name))
             store, needed = self._parts.store, (one for name in book.names() for one in book.kept(name))
             store.collect(frozenset[str]().union(*(contents(store, release) for release in needed)))

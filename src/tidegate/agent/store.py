@@ -110,9 +110,11 @@ class ContentStore:
     def collect(self, keep: Collection[str]) -> None:
         """Remove every content and every partial download that is not in `keep`."""
         for folder in (self._whole, self._partial):
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if path.name not in keep:
-                    self._files.remove(path)
+            spare = [path for path in sorted(folder.iterdir()) if path.name not in keep] if folder.is_dir() else []
+            for path in spare:
+                self._files.remove(path)
+            if spare:
+                self._files.sync_folder(folder)
 
 
 def matches(path: Path, sha256: str, length: int) -> bool:

@@ -107,6 +107,9 @@ class ModelPayload:
             if path.name.startswith("."):
                 remove_tree(self._files, path)
         self._files.remove(self._current(name).with_name(f".{CURRENT}.new"))
+        # Flushed before the transaction is closed: afterwards nobody would look for what came back with the power.
+        if versions.is_dir():
+            self._files.sync_folder(versions)
         self._remove_if_empty(name)
 
     def artifact(self, name: str) -> Path | None:
@@ -134,6 +137,7 @@ class ModelPayload:
             self._files.remove_folder(versions)
         if folder.is_dir() and not any(folder.iterdir()):
             self._files.remove_folder(folder)
+            self._files.sync_folder(self._root)
 
     def _current(self, name: str) -> Path:
         return self._root / name / CURRENT
