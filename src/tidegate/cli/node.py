@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -42,6 +43,7 @@ def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **giv
     """Make a node: database, keys, certificates, the fleet `default`, the first admin. All of it, or nothing."""
     from tidegate.control.services import setup
 
+    os.umask(0o077)
     logs.configure("console", "warning")
     values = {name: value for name, value in given.items() if value is not None}
     password = read_text(admin_password_file, "password").rstrip("\n") if admin_password_file else None
@@ -67,7 +69,7 @@ def _default_config() -> str:
     return str(Path(default_data_dir()) / SETTINGS_FILE)
 
 
-_CONFIG = click.option(
+_CONFIG: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
     "--config",
     default=_default_config,
     show_default="tidegate.toml in the data folder",
@@ -82,6 +84,7 @@ def serve(cli: Cli, config: str) -> None:
     """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
     from tidegate.control import app
 
+    os.umask(0o077)
     chosen = settings.load(Path(config))
     logs.configure(chosen.log_format, chosen.log_level)
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from types import ModuleType
 
 import anyio.to_thread
 import msgspec
@@ -25,21 +22,9 @@ from starlette.types import ASGIApp
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.control import server
-from tidegate.control.api import (
-    artifacts,
-    audit,
-    devices,
-    enrollment,
-    groups,
-    health,
-    openapi,
-    people,
-    problems,
-    repository,
-    trust,
-)
+from tidegate.control.api import health, problems, repository, table
 from tidegate.control.api.edge import Edge
-from tidegate.control.api.operations import Operation, RawRoute, operations_of, routes
+from tidegate.control.api.operations import routes
 from tidegate.control.blobs import open_blobs
 from tidegate.control.channel import app as channel_app
 from tidegate.control.channel.app import ChannelApp
@@ -58,12 +43,6 @@ from tidegate.errors import Conflict, Defect, Unavailable
 log = structlog.get_logger()
 
 
-def _landing() -> list[ModuleType]:
-    name = "tidegate.control.api.rollouts"
-    return [importlib.import_module(name)] if importlib.util.find_spec(name) else []
-
-
-API_MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, *_landing())
 WORKERS = (planner, freshness, holds, checkpoints, retention)
 _CONSOLE_CONNECTIONS = 2_000
 _METRICS_CONNECTIONS = 32
@@ -80,16 +59,10 @@ class Addresses:
     metrics: str
 
 
-def api_calls() -> list[Operation | RawRoute]:
-    """Every call of the operator API, its own description included."""
-    calls = operations_of(API_MODULES)
-    return [*calls, openapi.route(calls)]
-
-
 def operator_app(node: Node) -> ASGIApp:
     """Operator API, enrollment and console: what the console listener serves."""
     app = Starlette(
-        routes=[*routes(node, api_calls()), *console_app.routes(node)],
+        routes=[*routes(node, table.calls()), *console_app.routes(node)],
         exception_handlers={404: problems.on_http_exception, 405: problems.on_http_exception},
     )
     return Edge(app, node, "console")
