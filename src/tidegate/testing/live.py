@@ -109,7 +109,7 @@ def initialise(data_dir: Path, **settings: str | int) -> LiveNode:
         "metrics_bind": f"127.0.0.1:{metrics}",
         **settings,
     }
-    options = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+    options = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     made = subprocess.run(
         [*TIDEGATE, "--json", "init", "--data-dir", str(data_dir), *options],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=READY_SECONDS,

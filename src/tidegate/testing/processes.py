@@ -33,6 +33,9 @@ class Processes:
                 env={**os.environ, **(environment or {})}, start_new_session=True,
             )  # fmt: skip
 
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def exit_code(self, name: str) -> int | None:
         """None while it runs."""
         return self._running[name].poll()

@@ -1,0 +1,23 @@
+"""`make bench`: every table, or the ones named: ``make bench ARGS="heartbeat plan"``."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import heartbeat, plan, publish
+
+BENCHES = {"plan": plan.run, "publish": publish.main, "heartbeat": heartbeat.main}
+
+
+def main() -> int:
+    unknown = [name for name in sys.argv[1:] if name not in BENCHES]
+    if unknown:
+        print(f"cannot run {', '.join(unknown)}: there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    for name in sys.argv[1:] or BENCHES:
+        print(BENCHES[name](), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
