@@ -197,7 +197,7 @@ def ways_back(tx: Connection, record: RolloutRecord) -> tuple[WayBackCount, ...]
         .order_by(sa.func.count().desc())
     )
     return tuple(
-        WayBackCount(row.version, int(row.count), int(row.offline or 0), bool(row.withdrawn))
+        WayBackCount(row.version, int(row.devices), int(row.offline or 0), bool(row.withdrawn))
         for row in tx.execute(query)
     )
 
