@@ -1,0 +1,92 @@
+"""`tidegate group`: static groups of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.device import hold_body
+
+
+@click.group("group")
+def commands() -> None:
+    """Groups: named sets of devices."""
+
+
+@commands.command("list")
+@click.option("--search", default="", help="Part of the name.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", default="")
+@pass_cli
+def list_(cli: Cli, **query: Any) -> None:
+    """Groups by name."""
+    cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "hold", "created_at"))
+
+
+@commands.command()
+@click.argument("name")
+@click.argument("devices", nargs=-1)
+@pass_cli
+def create(cli: Cli, name: str, devices: Sequence[str]) -> None:
+    """Create a group of the devices named."""
+    _tell(cli, cli.client.call("POST", "/v1/groups", body={"name": name, "devices": devices}, creates=True), "added")
+
+
+@commands.command()
+@click.argument("name")
+@click.argument("devices", nargs=-1, required=True)
+@pass_cli
+def add(cli: Cli, name: str, devices: Sequence[str]) -> None:
+    """Put devices into a group."""
+    _tell(cli, cli.client.call("POST", f"{_path(name)}/add", body={"devices": devices}), "added")
+
+
+@commands.command()
+@click.argument("name")
+@click.argument("devices", nargs=-1, required=True)
+@pass_cli
+def remove(cli: Cli, name: str, devices: Sequence[str]) -> None:
+    """Take devices out of a group."""
+    _tell(cli, cli.client.call("POST", f"{_path(name)}/remove", body={"devices": devices}), "removed")
+
+
+@commands.command()
+@click.argument("name")
+@pass_cli
+def delete(cli: Cli, name: str) -> None:
+    """Forget a group; its devices stay."""
+    cli.client.call("DELETE", _path(name))
+    cli.out.say(f"group {name} is gone; its devices stay")
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--reason", required=True)
+@click.option("--until", help="RFC 3339; left out: until released.")
+@pass_cli
+def hold(cli: Cli, name: str, reason: str, until: str | None) -> None:
+    """Hold every device of a group."""
+    cli.out.data(cli.client.call("PUT", f"{_path(name)}/hold", body=hold_body(reason, until)))
+
+
+@commands.command()
+@click.argument("name")
+@pass_cli
+def release(cli: Cli, name: str) -> None:
+    """End the hold on a group."""
+    cli.client.call("DELETE", f"{_path(name)}/hold")
+    cli.out.say(f"group {name} is released")
+
+
+def _tell(cli: Cli, answer: Mapping[str, Any], done: str) -> None:
+    if answer["unknown"]:
+        cli.out.say(f"no device is called {', '.join(answer['unknown'])}")
+    group = answer["group"]
+    cli.out.data(answer, f"{answer['changed']} {done}; group {group['name']} has {group['size']} devices")
+
+
+def _path(name: str) -> str:
+    return f"/v1/groups/{quoted(name)}"
