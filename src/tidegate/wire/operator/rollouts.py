@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import ArtifactName, DeviceName, Probe, Version
@@ -32,7 +33,7 @@ class NewRollout(OperatorRequest, frozen=True, kw_only=True):
     artifact: ArtifactName
     version: Version
     target: Target
-    strategy: dict[str, Any] = {}
+    strategy: dict[str, Any] = msgspec.field(default_factory=dict)
     probes: Annotated[tuple[Probe, ...], Meta(max_length=8)] = ()
     skip_incompatible: bool = False
     baseline: bool = False
