@@ -80,6 +80,7 @@ class Seen:
     inhibitions: int = 0
     switches: int = 0
     restores: int = 0
+    restores_unwritten: int = 0
     probes: list[tuple[str, str, int]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     exposed: dict[str, set[int]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from tidegate.agent.journal import Damaged
 from tidegate.agent.outbox import with_report
 from tidegate.agent.parts import Contents, ProbeResult
 from tidegate.agent.payloads.base import PayloadFacts
-from tidegate.agent.transaction.model import Book, Phase, Release
+from tidegate.agent.transaction.model import Book, Outcome, Phase, Release
 from tidegate.errors import Refused, Unavailable, Untrusted
 from tidegate.wire.descriptor import Descriptor
 from tidegate.wire.device import LeaveAnswer, LeaveRequest, Probe, Report, Work
@@ -45,6 +45,11 @@ class Notes:
             old = before.record(record.order.work)
             if record.phase is Phase.APPLYING and (old is None or old.phase is not Phase.APPLYING):
                 machine.begins_applying(record)
+        for record in before.records:
+            outcome = record.outcome
+            over = book.record(record.order.work) is None and outcome not in (None, Outcome.DROPPED)
+            if over and outcome not in machine.box().told.get(record.order.work, ()):
+                raise machine.violation(f"{record.order.work} is closed before its outcome is told")
         machine.show("journal", journals.encode(book))
         machine.flush("journal")
 
@@ -165,6 +170,7 @@ class Model:
         machine = self._machine
         machine.must_not_be_foreign()
         machine.seen.restores += 1
+        machine.seen.restores_unwritten += machine.journal_failing
         if machine.world.restore_fails(machine.seen.restores):
             raise OSError(errno.EIO, "Input/output error")
         self._point(name, to)
