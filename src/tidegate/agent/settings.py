@@ -8,6 +8,7 @@ never widens what it allows.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class Settings(Strict, frozen=True):
         return Path(self.inhibit_file) if self.inhibit_file else Path(self.run_dir) / "inhibit"
 
 
+_STATE_DIR_LINE = re.compile(rb"""^\s*state_dir\s*=\s*["'](/[^"'\\\x00\n]*)["']""", re.MULTILINE)
+
 #: Where the agent lives is said in agent.toml, a variable or a flag: a fragment that moved it would lose the last good.
 NOT_IN_FRAGMENTS = frozenset({"state_dir", "run_dir"})
 FROM_ENVIRONMENT = frozenset(
@@ -140,7 +143,7 @@ def load(source: Source, uid: int | None = None) -> Loaded:
         from_files = _read_files(source)
         settings = _convert(beneath | from_files | on_top, f"the settings of {source.file}")
     except Invalid as error:
-        last_good = _last_good(Path(str((beneath | on_top)["state_dir"])) / LAST_GOOD)
+        last_good = _last_good(Path(str((beneath | _said_state_dir(source.file) | on_top)["state_dir"])) / LAST_GOOD)
         if last_good is None:
             raise
         settings = _convert(beneath | last_good | on_top, "the last good settings")
@@ -253,6 +256,16 @@ def _scalar(key: str, text: str, what: str) -> Any:
         return int(text)
     except ValueError as error:
         raise Invalid(f"cannot use {what}: it must be a whole number") from error
+
+
+def _said_state_dir(file: Path) -> dict[str, str]:
+    """The `state_dir` line of a file that is otherwise wrong: the last good settings are found there."""
+    try:
+        with file.open("rb") as opened:
+            found = _STATE_DIR_LINE.search(opened.read(FILE_MAX_BYTES))
+    except OSError:
+        return {}
+    return {"state_dir": found[1].decode("utf-8", "replace")} if found else {}
 
 
 def _last_good(path: Path) -> dict[str, Any] | None:

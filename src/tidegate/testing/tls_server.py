@@ -77,14 +77,16 @@ class Pki:
 class TlsServer:
     """Use as a context manager; `asked` keeps every request in order."""
 
-    def __init__(self, pki: Pki, handler: Handler, *, client_ca: str | None = None) -> None:
+    def __init__(
+        self, pki: Pki, handler: Handler, *, client_ca: str | None = None, client_optional: bool = False
+    ) -> None:
         self.handler = handler
         self.asked: list[Asked] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.load_cert_chain(pki.server_file)
         if client_ca is not None:
-            self._context.verify_mode = ssl.CERT_REQUIRED
+            self._context.verify_mode = ssl.CERT_OPTIONAL if client_optional else ssl.CERT_REQUIRED
             self._context.load_verify_locations(cadata=client_ca)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]

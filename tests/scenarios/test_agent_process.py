@@ -1,0 +1,288 @@
+"""The real agent as a process of its own, against a node that the test plays over real TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tidegate.testing.played_node import TOKEN, PlayedNode
+from tidegate.testing.tls_server import Pki, TlsServer, refusal
+from tidegate.wire import device as wire
+
+AGENT = (sys.executable, "-m", "tidegate.agent.run")
+PROBE = wire.ExecProbe("content", timeout_seconds=10, attempts=2, interval_seconds=0)
+
+
+@dataclass
+class Device:
+    """One device's folders and its agent."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def run(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*AGENT, "--config", str(self.folder / "agent.toml"), *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    def enroll(
+        self, node: PlayedNode, *more: str, token: str = TOKEN, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        ca = self.folder / "ca.pem"
+        ca.write_text(node.pki.ca_pem)
+        arguments = ("--url", node.server.url, "--token-stdin", "--ca", str(ca), "--root-sha256", node.root_sha256)
+        return self.run("enroll", *arguments, *more, stdin=f"{token}\n", check=check)
+
+    def start(self) -> None:
+        with (self.folder / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen([*AGENT, "--config", str(self.folder / "agent.toml"), "run"], stderr=log)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        assert self.process is not None
+        status = self.process.wait(60)
+        self.process = None
+        return status
+
+    def status(self) -> dict[str, object]:
+        return dict(json.loads(self.run("status", "--json").stdout))
+
+    def log(self) -> str:
+        return (self.folder / "agent.log").read_text()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[PlayedNode]:
+    (tmp_path / "node").mkdir()
+    with PlayedNode(tmp_path / "node") as played:
+        yield played
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    folder = tmp_path / "device"
+    folder.mkdir()
+    check = folder / "probe.py"
+    check.write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "data = (Path(os.environ['TIDEGATE_ARTIFACT']) / 'model.bin').read_bytes()\n"
+        "print('found', data[:20])\n"
+        "sys.exit(0 if data.startswith(b'good') else 3)\n"
+    )
+    (folder / "agent.toml").write_text(
+        f'state_dir = "{folder}/state"\nrun_dir = "{folder}/run"\nrequest_timeout_seconds = 10\n'
+        f'[allow.exec.content]\nargv = ["{sys.executable}", "{check}"]\n'
+    )
+    found = Device(folder)
+    yield found
+    if found.process is not None:
+        found.process.kill()
+        found.process.wait(10)
+
+
+def installing(work: wire.Work) -> wire.Work:
+    return msgspec.structs.replace(work, probes=(PROBE,))
+
+
+def test_installs_a_good_version_and_takes_a_bad_one_back(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    device.start()
+    first = installing(node.publish("vad", "1", b"good" * 100_000))
+    node.desire(first)
+    assert node.outcome("r1").state == "healthy"
+    node.wait_for(lambda: any(one.artifact == "vad" and one.version == "1" for one in node.heartbeats[-1].installed))
+    second = installing(node.publish("vad", "2", b"bad" * 100_000))
+    node.desire(second)
+    told = node.outcome("r2")
+    assert (told.state, told.running_version) == ("rolled_back", "1")
+    assert "content" in told.reason
+    assert "found" in told.output
+    assert (device.state / "models/vad/current/model.bin").read_bytes().startswith(b"good")
+    states = [report.state for report in node.reports if report.work == "r1"]
+    assert states == ["downloading", "verifying", "ready", "applying", "probing", "healthy"]
+    assert [report.sequence for report in node.reports] == list(range(1, len(node.reports) + 1))
+    status = device.status()
+    assert (status["running"], status["connection"], status["device"]) == (True, "connected", "cam-7")
+    assert device.stop() == 0
+    assert not (device.folder / "run/agent.sock").exists()
+
+
+def test_the_token_is_nowhere_after_enrollment(node: PlayedNode, device: Device) -> None:
+    told = device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    device.stop()
+    for path in device.folder.rglob("*"):
+        if path.is_file():
+            assert TOKEN.encode() not in path.read_bytes(), path
+    assert TOKEN not in told.stdout + told.stderr
+    assert node.enrolls[0].token == TOKEN
+
+
+def test_keys_are_private_and_stay_on_the_device(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    current = device.state / "identity/current.pem"
+    assert stat.S_IMODE(current.stat().st_mode) == 0o600
+    assert stat.S_IMODE(current.parent.stat().st_mode) == 0o700
+    key = current.read_bytes().split(b"-----")[2]
+    assert all(key not in asked.body for asked in node.server.asked)
+
+
+def test_decommissioning_wipes_the_keys_and_is_final(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    node.refuse["/v1/device/heartbeat"] = lambda _: refusal("device-decommissioned", stop_workloads=True)
+    node.desire(wire.Work("r9", "remove", "vad"))
+    assert device.ended() == 78
+    assert [path.name for path in (device.state / "identity").glob("*.pem")] == []
+    device.start()
+    assert device.ended() == 78
+    assert "decommissioned" in str(device.status()["connection"])
+
+
+def test_a_foreign_server_cannot_decommission(node: PlayedNode, device: Device, tmp_path: Path) -> None:
+    """Whoever takes the node's address over, without its key, is not believed."""
+    device.enroll(node)
+    (tmp_path / "foreign").mkdir()
+    with TlsServer(Pki(tmp_path / "foreign"), lambda _: refusal("device-decommissioned")) as foreign:
+        enrollment = device.state / "identity/enrollment.json"
+        known = json.loads(enrollment.read_text())
+        enrollment.write_text(json.dumps(known | {"channel_url": foreign.url}))
+        device.start()
+        wait_for_words(device, "cannot verify the server")
+        assert device.stop() == 0
+    assert (device.state / "identity/current.pem").exists()
+
+
+def test_a_replaced_certificate_stops_quietly_and_says_so(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    node.refuse["/v1/device/register"] = lambda _: refusal("certificate-replaced")
+    device.start()
+    assert device.ended() == 78
+    assert (device.state / "identity/current.pem").exists()
+    assert "another certificate has taken this device's name" in str(device.status()["connection"])
+    del node.refuse["/v1/device/register"]
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    assert device.stop() == 0
+
+
+def test_renews_with_a_new_key_and_goes_on_with_it(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    before = (device.state / "identity/current.pem").read_bytes()
+    node.renew_now = True
+    device.start()
+    node.wait_for(lambda: len({asked.certificate for asked in node.server.asked if asked.certificate}) >= 2)
+    node.renew_now = False
+    count = len(node.heartbeats)
+    node.wait_for(lambda: len(node.heartbeats) >= count + 2)
+    assert (device.state / "identity/current.pem").read_bytes() != before
+    assert not (device.state / "identity/pending.pem").exists()
+    assert device.stop() == 0
+
+
+def test_the_inhibitor_keeps_an_update_ready_and_says_so(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    inhibit = device.folder / "run/inhibit"
+    inhibit.parent.mkdir()
+    inhibit.write_text("belt is running\n")
+    device.start()
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    node.wait_for(lambda: "belt is running" in node.heartbeats[-1].waiting_on if node.heartbeats else None)
+    node.wait_for(lambda: any(report.state == "ready" for report in node.reports))
+    assert "belt is running" in device.run("status").stdout
+    inhibit.unlink()
+    assert node.outcome("r1").state == "healthy"
+    device.stop()
+
+
+def test_a_killed_agent_goes_on_where_it_was(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    device.start()
+    node.leave = wire.LeaveAnswer(granted=False, reason="the rollout is halted", retry_after_seconds=1)
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    node.wait_for(lambda: any(report.state == "ready" for report in node.reports))
+    assert device.stop(signal.SIGKILL) == -signal.SIGKILL
+    node.leave = wire.LeaveAnswer(granted=True)
+    device.start()
+    assert node.outcome("r1").state == "healthy"
+    device.stop()
+
+
+def test_an_invalid_fragment_is_reported_and_changes_nothing(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    fragments = device.folder / "agent.d"
+    fragments.mkdir()
+    (fragments / "10-bad.toml").write_text("[allow]\nprobe_prots = [1]\n")
+    device.start()
+    node.wait_for(lambda: "probe_prots" in node.heartbeats[-1].waiting_on if node.heartbeats else None)
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    assert node.outcome("r1").state == "healthy"
+    device.stop()
+
+
+def test_one_agent_per_state_folder(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    second = device.run("run", check=False)
+    assert second.returncode == 2
+    assert "another agent runs" in second.stderr
+    device.stop()
+
+
+def test_an_idle_agent_sleeps(node: PlayedNode, device: Device) -> None:
+    """CPU of the process over some heartbeats: it must not spin, whatever the clock does."""
+    node.interval_seconds = 1
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: len(node.heartbeats) >= 2)
+    assert device.process is not None
+    before, count = cpu_seconds(device.process.pid), len(node.heartbeats)
+    node.wait_for(lambda: len(node.heartbeats) >= count + 3)
+    assert cpu_seconds(device.process.pid) - before < 0.3
+    device.stop()
+
+
+def test_not_enrolled_is_final_and_said(device: Device) -> None:
+    device.start()
+    assert device.ended() == 78
+    assert "not enrolled" in device.log()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for_words(device: Device, words: str) -> None:
+    """Until the agent's log has them; it is a pipe to nobody, so it is looked at again and again."""
+    import time
+
+    deadline = time.monotonic() + 20
+    while words not in device.log():
+        assert time.monotonic() < deadline, device.log()
+        time.sleep(0.05)
