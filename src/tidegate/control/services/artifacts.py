@@ -26,6 +26,7 @@ from tidegate.control.store import uploads as upload_store
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.wire import descriptor as wire
+from tidegate.wire import selector
 from tidegate.wire.descriptor import DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES, Descriptor, PayloadFile
 from tidegate.wire.operator.artifacts import ListArtifacts, PublishArtifact
 
@@ -61,6 +62,8 @@ def publish(scope: Scope, node: Node, request: PublishArtifact) -> Artifact:
         Untrusted: what was signed elsewhere is not exactly this version.
     """
     scope.require("artifacts.publish")
+    if request.target_hardware:
+        selector.parse(request.target_hardware, "/target_hardware")
     domain.check_new(
         request.name, request.version, request.kind, [file.name for file in request.files], DESCRIPTOR_FILE
     )
