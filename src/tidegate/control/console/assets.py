@@ -1,4 +1,4 @@
-"""What pages load from 'self': style, font, script, logo. Addressed by content, so that a browser may keep it for ever."""
+"""What pages load from 'self': style, font, script, logo. Addressed by content: a browser may keep it for ever."""
 
 from __future__ import annotations
 

@@ -34,6 +34,8 @@ def chrome(visit: Visit) -> Chrome:
         situation=situation,
         open_rollouts=sum(count for _, count in situation) if scope.allows("rollouts.read") else None,
         devices=devices.counts(scope, node).total if scope.allows("devices.read") else None,
-        artifacts=artifacts.listed(scope, node, ListArtifacts(limit=1)).total if scope.allows("artifacts.read") else None,
+        artifacts=artifacts.listed(scope, node, ListArtifacts(limit=1)).total
+        if scope.allows("artifacts.read")
+        else None,
         convenience=any(warning.kind == CONVENIENCE for warning in trust.warnings(scope, node)),
     )

@@ -21,6 +21,7 @@ class Failures:
     count: int
     released: int
     tolerance: Decimal
+    wave: int = 0
 
     @property
     def rate(self) -> Decimal:

@@ -44,7 +44,7 @@ HEADERS = {
 MAX_FIELDS = 1_000
 
 
-class SignedOut(Exception):  # noqa: N818 - no error: the way to the sign-in page
+class SignedOut(Exception):
     """There is no living session."""
 
 
@@ -117,7 +117,9 @@ def enter(node: Node, page: Page, request: Request, form: FormData) -> Visit:
     if request.method == "POST":
         sent = str(form.get("csrf", ""))
         if not hmac.compare_digest(sent.encode(), csrf.encode()) or not session.csrf_matches(sent):
-            raise Forbidden("cannot accept this form: it is not of your session; load the page again", type="stale-form")
+            raise Forbidden(
+                "cannot accept this form: it is not of your session; load the page again", type="stale-form"
+            )
     scope, names = _fleet(node, request, session)
     theme = request.cookies.get(THEME_COOKIE, "")
     visit = Visit(
@@ -141,7 +143,9 @@ def enter(node: Node, page: Page, request: Request, form: FormData) -> Visit:
     return visit
 
 
-class Refusal(Exception):  # noqa: N818 - carries a refusal with its visitor, so that the problem page has its frame
+class Refusal(Exception):
+    """A refusal with its visitor, so that the problem page has its frame."""
+
     def __init__(self, error: TidegateError, visit: Visit) -> None:
         super().__init__(error.detail)
         self.error = error
@@ -242,5 +246,3 @@ def plain_problem(error: TidegateError) -> Response:
 def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
     """A cookie that scripts cannot read, and that other sites cannot send with a form."""
     response.set_cookie(name, value, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
-
-

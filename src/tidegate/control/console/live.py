@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-import structlog
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -27,8 +26,6 @@ from tidegate.control.services.hub import Change
 from tidegate.control.services.node import Node
 from tidegate.errors import TidegateError
 
-log = structlog.get_logger()
-
 MOST_STREAMS = 200
 MOST_STREAMS_OF_A_SESSION = 12
 #: What the hub does not tell (ages, awaited times, another replica's doings) is looked up this often.
@@ -38,7 +35,7 @@ SETTLE_SECONDS = 0.5
 RETRY_SECONDS = 8
 
 
-class Ended(Exception):  # noqa: N818 - no error: the stream has nothing more to say
+class Ended(Exception):
     """The session is over, or the page is no longer theirs to see."""
 
 
@@ -144,13 +141,15 @@ async def _stream(
             if not streams.closed:
                 wake.clear()
     except Exception as error:  # noqa: BLE001 - the browser says "not live" and asks again
-        log.error("live updates ended", page=page.path, error=str(problems.understood(error)))
+        problems.understood(error)  # logs what nobody foresaw
     finally:
         stop()
         streams.leave(wake)
 
 
-async def respond(node: Node, streams: Streams, routes: list[Route], pages: dict[str, Page], request: Request) -> Response:
+async def respond(
+    node: Node, streams: Streams, routes: list[Route], pages: dict[str, Page], request: Request
+) -> Response:
     """`GET /live?of=<path>`: the stream of one page."""
     found = _request_of(request, routes, pages)
     if found is None:

@@ -56,7 +56,9 @@ class Visit:
 
     def texts(self, name: str) -> list[str]:
         """Every value of a field that may be given several times."""
-        return [value.strip() for value in self.form.getlist(name) if isinstance(value, str) and len(value) <= FIELD_MAX]
+        return [
+            value.strip() for value in self.form.getlist(name) if isinstance(value, str) and len(value) <= FIELD_MAX
+        ]
 
     def ticked(self, name: str) -> bool:
         return bool(self.form.get(name))
@@ -117,7 +119,7 @@ Handler = Callable[[Visit], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One row of the console's table. `permission` is empty for what anybody signed in may do; `public` needs no sign-in.
+    """One row of the console's table. `permission` is empty for what anybody signed in may do.
 
     `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date;
     `uploads`: its form may carry an artifact's file.
@@ -129,7 +131,6 @@ class Page:
     handler: Handler
     nav: str = ""
     live: bool = False
-    public: bool = False
     uploads: bool = False
 
     def most_bytes(self, node: Node) -> int:

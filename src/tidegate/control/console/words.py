@@ -6,6 +6,7 @@ awaited.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -139,3 +140,17 @@ def short_hash(value: str) -> str:
 def shortened(text: str, limit: int = 240) -> str:
     """A device's own words, shortened at the end, never reworded."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+_DURATION = re.compile(r"(\d{1,9})\s*(s|m|min|h|d)?")
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds_of(text: str) -> int | None:
+    """What a person writes for a duration: ``30 min``, ``2 h 30 min``, ``90``, ``none``; None when it is none."""
+    text = text.strip().lower()
+    if text in ("", "none"):
+        return 0
+    if re.fullmatch(rf"(?:{_DURATION.pattern}\s*)+", text) is None:
+        return None
+    return sum(int(number) * _UNITS[unit or "s"] for number, unit in _DURATION.findall(text))

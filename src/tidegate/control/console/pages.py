@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.control.console.pages import (
+from tidegate.control.console.handlers import (
     artifacts,
     audit,
     device,

@@ -8,7 +8,9 @@ from urllib.parse import quote
 from tidegate.control.console.views import device_state, device_why, hardware_facts
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.domain.devices import DeviceEvent
+from tidegate.control.domain.rollouts.model import OPEN
 from tidegate.control.services import devices, explain, holds, rollouts
+from tidegate.control.services.explain import Installed
 from tidegate.control.services.holds import HeldDevice
 from tidegate.errors import Refused, TidegateError
 
@@ -27,7 +29,7 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
     device = detail.view.device
     may_explain = scope.allows("rollouts.read")
     installed = explain.installed(scope, node, name) if may_explain else ()
-    history = rollouts.device_rollouts(scope, node, name) if may_explain else ()
+    history = rollouts.device_rollouts(scope, node, name).items if may_explain else ()
     names = sorted({row.artifact for row in installed} | {row.artifact for row in history})
     asked = visit.ask("artifact") if visit.ask("artifact") in names else ""
     chosen = asked or (names[0] if names else "")
@@ -42,7 +44,7 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
             "state": device_state(detail.view),
             "why": device_why(device, visit.now),
             "presence": detail.view.presence,
-            "installed": installed,
+            "installed": [(row, *installed_words(row)) for row in installed],
             "history": history,
             "names": names,
             "chosen": chosen,
@@ -54,11 +56,29 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
             "facts": hardware_facts(device),
             "events": detail.events[:EVENTS],
             "event_tone": event_tone,
-            "open_work": sum(1 for row in history if row.open),
+            "open_work": sum(1 for row in history if row.state in OPEN),
             "hold_hours": HOLD_HOURS,
         },
         problem=problem,
     )
+
+
+def installed_words(row: Installed) -> tuple[str, str]:
+    """State and reason of what one artifact name is on the device."""
+    if row.drift_since is not None:
+        wanted = row.goal_version or "nothing"
+        return (
+            "drifted",
+            f"a rollout left {wanted} there; the device reports something else since {row.drift_since:%H:%M}",
+        )
+    if row.restore:
+        said = f": {row.restore_reason}" if row.restore_reason else ""
+        return "restore", f"restore {row.restore}{said}"
+    if row.running_version is None:
+        return "never", "not reported yet" if row.goal_version else "removed"
+    if row.goal_version == row.running_version:
+        return "healthy", f"what rollout {row.rollout} left there" if row.rollout else "as it should be"
+    return "open", f"should be {row.goal_version or 'nothing'}"
 
 
 def event_tone(event: DeviceEvent) -> str:

@@ -1,0 +1,1 @@
+"""What each page does: a visit in, an outcome out."""

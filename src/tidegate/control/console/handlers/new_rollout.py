@@ -1,0 +1,260 @@
+"""Create rollout: a form, and beside it what creating would do; nothing is created before its last button."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from tidegate.control.console import waves, words
+from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
+from tidegate.control.domain.rollouts.strategy import MAX_WAVES
+from tidegate.control.services import artifacts, groups, rollouts
+from tidegate.control.services.rollouts import NewRollout, Preview, Target
+from tidegate.errors import FieldError, Invalid, Refused, TidegateError
+from tidegate.wire.device import Probe
+from tidegate.wire.operator.artifacts import ListArtifacts
+
+MOST = 200
+APPROVALS = (("auto", "auto"), ("manual", "manual"))
+PROBES = (("", "none"), ("exec", "exec"), ("http", "http"), ("file", "file"))
+TARGETS = (("everyone", "the whole fleet"), ("group", "a group"), ("devices", "named devices"))
+_NAMES = re.compile(r"[\s,;]+")
+
+
+@dataclass(frozen=True, slots=True)
+class WaveRow:
+    """One wave as typed: `to` is ``10 %``, ``25`` (devices) or ``group lab``."""
+
+    to: str
+    approval: str = "auto"
+    soak: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The form as a person left it."""
+
+    artifact: str = ""
+    target: str = "everyone"
+    group: str = ""
+    devices: str = ""
+    skip_incompatible: bool = False
+    baseline: bool = False
+    waves: tuple[WaveRow, ...] = (WaveRow("10 %"), WaveRow("50 %"), WaveRow("100 %"))
+    max_failure_rate: str = "0 %"
+    max_in_flight: str = "10 %"
+    deadline: str = "24 h"
+    apply_deadline: str = "30 min"
+    offline_after: str = "1 h"
+    start_at: str = ""
+    probe: str = ""
+    probe_what: str = ""
+    probe_timeout: str = "30 s"
+    probe_attempts: str = "3"
+
+
+def read(visit: Visit) -> Typed:
+    """The form; a wave whose end was emptied is left out."""
+    rows = zip(visit.texts("to"), visit.texts("approval"), visit.texts("soak"), strict=False)
+    kept = tuple(WaveRow(to, approval, soak) for to, approval, soak in rows if to)[:MAX_WAVES]
+    plain: dict[str, Any] = {
+        name: visit.text(name)
+        for name in Typed.__dataclass_fields__
+        if name not in ("waves", "skip_incompatible", "baseline")
+    }
+    return Typed(
+        **plain, waves=kept, skip_incompatible=visit.ticked("skip_incompatible"), baseline=visit.ticked("baseline")
+    )
+
+
+class _Reader:
+    """Turns what was typed into a request, collecting every mistake with the field's name."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def wrong(self, name: str, rule: str) -> None:
+        self.errors.append(FieldError(f"/{name}", rule))
+
+    def seconds(self, text: str, name: str) -> int:
+        found = words.seconds_of(text)
+        if found is None:
+            self.wrong(name, 'must be a duration such as "90 s", "30 min" or "2 h"')
+            return 0
+        return found
+
+    def share(self, text: str, name: str) -> str:
+        """``2 %`` as ``0.02``; a number without a sign is a share already."""
+        try:
+            number = Decimal(text.removesuffix("%").strip() or "0")
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if not number.is_finite():
+            self.wrong(name, "must be a percentage such as 2 %")
+            return "0"
+        return f"{(number / 100 if text.endswith('%') else number).normalize():f}"
+
+    def wave(self, row: WaveRow, index: int) -> dict[str, object]:
+        size: dict[str, object]
+        if row.to.startswith("group "):
+            size = {"group": row.to.removeprefix("group ").strip()}
+        elif row.to.endswith("%"):
+            size = {"percent": row.to.removesuffix("%").strip()}
+        elif row.to.isascii() and row.to.isdigit() and len(row.to) < 9:
+            size = {"count": int(row.to)}
+        else:
+            self.wrong(f"strategy/waves/{index}", 'must be such as "10 %", "25" (devices) or "group lab"')
+            size = {"percent": "100"}
+        soak = self.seconds(row.soak, f"strategy/waves/{index}/soak_seconds")
+        return {**size, "approval": row.approval, "soak_seconds": soak}
+
+    def start(self, text: str) -> datetime | None:
+        if not text:
+            return None
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            self.wrong("start_at", "must be a date and time in UTC such as 2026-11-24 22:00")
+            return None
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+    def probes(self, form: Typed) -> tuple[Probe, ...]:
+        if not form.probe:
+            return ()
+        raw: dict[str, Any] = {"kind": form.probe, "timeout_seconds": self.seconds(form.probe_timeout, "probe_timeout")}
+        raw["attempts"] = form.probe_attempts
+        if form.probe == "http":
+            port, slash, path = form.probe_what.partition("/")
+            raw |= {"port": port.rpartition(":")[2], "path": slash + path or "/"}
+        else:
+            raw["name" if form.probe == "exec" else "path"] = form.probe_what
+        try:
+            return (typed(raw, Probe),)  # type: ignore[arg-type]
+        except Invalid as error:
+            for one in error.errors:
+                at = {"/attempts": "probe_attempts", "/timeout_seconds": "probe_timeout"}.get(one.pointer, "probe_what")
+                self.wrong(at, one.detail)
+            return ()
+
+
+def request_of(form: Typed) -> NewRollout:
+    """The request that the form stands for.
+
+    Raises:
+        Invalid: naming every field that cannot be read.
+    """
+    reader = _Reader()
+    artifact, _, version = form.artifact.partition("/")
+    if not version:
+        reader.wrong("artifact", "must be chosen")
+    strategy: dict[str, object] = {
+        "waves": [reader.wave(row, index) for index, row in enumerate(form.waves)] or [{"percent": 100}],
+        "max_failure_rate": reader.share(form.max_failure_rate, "max_failure_rate"),
+    }
+    for name in ("deadline", "apply_deadline", "offline_after"):
+        strategy[name] = reader.seconds(getattr(form, name), name)
+    limit = form.max_in_flight.replace(" ", "")
+    if limit:
+        strategy["max_in_flight"] = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 9 else limit
+    names = tuple(name for name in _NAMES.split(form.devices) if name)
+    target = Target(
+        group=form.group if form.target == "group" else None,
+        devices=names if form.target == "devices" else None,
+        everyone=form.target == "everyone",
+    )
+    request = NewRollout(
+        artifact=artifact,
+        version=version,
+        target=target,
+        strategy=strategy,
+        probes=reader.probes(form),
+        skip_incompatible=form.skip_incompatible,
+        baseline=form.baseline,
+        start_at=reader.start(form.start_at),
+    )
+    if reader.errors:
+        raise Invalid("cannot create this rollout", tuple(reader.errors))
+    return request
+
+
+def begin(visit: Visit) -> Outcome:
+    """The empty form, with the artifact that was asked for."""
+    return _page(visit, Typed(artifact=visit.ask("artifact")), quiet=True)
+
+
+def again(visit: Visit) -> Outcome:
+    """The form as typed with a new preview; or with one more wave."""
+    form = read(visit)
+    if visit.text("do") == "add" and len(form.waves) < MAX_WAVES:
+        # Before the last one, which goes to 100 %.
+        form = replace(form, waves=(*form.waves[:-1], WaveRow(""), *form.waves[-1:]))
+        return _page(visit, form, preview_of=replace(form, waves=tuple(row for row in form.waves if row.to)))
+    return _page(visit, form)
+
+
+def create(visit: Visit) -> Outcome:
+    form = read(visit)
+    try:
+        created = rollouts.create_rollout(visit.scope, visit.node, request_of(form))
+    except Refused as error:
+        return _page(visit, form, problem=error)
+    return Go(f"/rollouts/{created.id}", "created")
+
+
+def _page(
+    visit: Visit,
+    form: Typed,
+    *,
+    problem: TidegateError | None = None,
+    preview_of: Typed | None = None,
+    quiet: bool = False,
+) -> Show:
+    available = artifacts.listed(visit.scope, visit.node, ListArtifacts(state="available", limit=MOST)).items
+    options = [(f"{one.name}/{one.version}", f"{one.name} {one.version}, {one.kind}") for one in available]
+    if not form.artifact and options:
+        form = replace(form, artifact=options[0][0])
+        preview_of = None if preview_of is None else replace(preview_of, artifact=form.artifact)
+    preview: Preview | None = None
+    if problem is None:
+        try:
+            preview = rollouts.preview_rollout(visit.scope, visit.node, request_of(preview_of or form))
+        except Refused as error:
+            # The first look at an empty fleet is no mistake of the person's.
+            problem = None if quiet else error
+    names = groups.listed(visit.scope, visit.node, limit=MOST).items if visit.scope.allows("groups.read") else []
+    return Show(
+        "rollout_new.html",
+        "Create rollout",
+        {
+            "form": form,
+            "options": options,
+            "groups": [group.name for group in names],
+            "targets": TARGETS,
+            "approvals": APPROVALS,
+            "probes": PROBES,
+            "preview": preview,
+            "waves": waves.preview_picture(preview) if preview else [],
+            "sizes": _sizes(form, preview),
+        },
+        problem=problem,
+    )
+
+
+def _sizes(form: Typed, preview: Preview | None) -> list[str]:
+    """The cohort beside each row of the form; empty rows have none."""
+    found = iter(preview.waves if preview else ())
+    sizes = []
+    for row in form.waves:
+        wave = next(found, None) if row.to else None
+        sizes.append(f"{wave.size:,}" if wave else "")
+    return sizes
+
+
+PAGES = (
+    Page("GET", "/rollouts/new", "rollouts.write", begin, nav="rollouts"),
+    Page("POST", "/rollouts/new/preview", "rollouts.write", again, nav="rollouts"),
+    Page("POST", "/rollouts/new", "rollouts.write", create, nav="rollouts"),
+)
