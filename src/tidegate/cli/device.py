@@ -29,7 +29,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
-def list_(cli: Cli, tags: Sequence[str], held: bool, **query: Any) -> None:
+def list_(cli: Cli, /, tags: Sequence[str], held: bool, **query: Any) -> None:
     """Devices by name."""
     asked = {**query, "tags": ",".join(tags), "held": True if held else None}
     answer = cli.client.call("GET", "/v1/devices", query=asked)

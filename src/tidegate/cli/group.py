@@ -21,7 +21,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
-def list_(cli: Cli, **query: Any) -> None:
+def list_(cli: Cli, /, **query: Any) -> None:
     """Groups by name."""
     cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "hold", "created_at"))
 
