@@ -10,6 +10,7 @@ What a daemon shows (installed, in progress) is read by agent/view.py; reports a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.agent.journal import Damaged
@@ -37,8 +38,9 @@ class Waiting:
 class Executor:
     """One process life over one state folder; `run` from one thread, `desire` from any."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, release: Callable[[], object] = lambda: None) -> None:
         self._parts = parts
+        self._release = release
         self._performer = Performer(parts, self._wanted)
         self._book = Book()
         self._lives: dict[str, Life] = {}
@@ -48,6 +50,10 @@ class Executor:
     def desire(self, desired: DesiredState | None) -> None:
         """What the node wants from now on; None: not known."""
         self._desired = desired
+
+    def close(self) -> None:
+        """Let another executor work on this state; the end of the process does so too."""
+        self._release()
 
     def run(self, desired: DesiredState | None) -> Waiting:
         """Do all that can be done now, one transaction at a time."""

@@ -74,7 +74,7 @@ class OutboxPort(Protocol):
     def add(self, report: Report) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Parts:
     """Everything that an executor touches; `entry` names this process life and is never used again by another.
 

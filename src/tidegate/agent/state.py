@@ -49,7 +49,7 @@ def open_executor(
     pause: Callable[[float], bool],
     files: Files | None = None,
 ) -> Executor:
-    """The one executor over `state_dir`, locked until it is gone or the process ends.
+    """The one executor over `state_dir`, locked until its `close` or the end of the process.
 
     Raises:
         Conflict: another process works on this state.
@@ -71,9 +71,7 @@ def open_executor(
         entry=os.urandom(8).hex(),
         pause=pause,
     )
-    executor = Executor(parts)
-    finalize(executor, os.close, lock)
-    return executor
+    return Executor(parts, finalize(parts, os.close, lock))
 
 
 def _lock(path: Path) -> int:
