@@ -118,7 +118,7 @@ class _Path:
         try:
             call = self.calls.get(method)
             if call is None:
-                allowed = tuple(sorted(self.calls) + (["HEAD"] if "GET" in self.calls else []))
+                allowed = tuple(sorted({*self.calls, "HEAD"} if "GET" in self.calls else self.calls))
                 raise MethodNotAllowed(f"cannot {request.method} {request.url.path}", allowed)
             if isinstance(call, RawRoute):
                 scope, _ = await _authority(self.node, call, request)
