@@ -1,0 +1,145 @@
+"""Settings of the agent: what wins, what is refused, and what holds after a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tidegate.agent import settings
+from tidegate.agent.settings import Loaded, Source
+from tidegate.errors import Invalid
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    (tmp_path / "agent.d").mkdir()
+    (tmp_path / "agent.toml").write_text(f'state_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}/run"\n')
+    return Source(tmp_path / "agent.toml", {"HOME": str(tmp_path)}, {})
+
+
+def fragment(source: Source, name: str, text: str) -> None:
+    (source.fragments / name).write_text(text)
+
+
+def load(source: Source) -> Loaded:
+    return settings.load(source, uid=1000)
+
+
+def test_everything_is_refused_by_default(source: Source) -> None:
+    assert load(source).settings.allow == settings.Allow()
+
+
+def test_later_sources_win(source: Source) -> None:
+    source.file.write_text(source.file.read_text() + "request_timeout_seconds = 10\nbackoff_max_seconds = 10\n")
+    fragment(source, "10.toml", "request_timeout_seconds = 20\nbackoff_max_seconds = 20\nkeep_free_bytes = 20\n")
+    fragment(source, "20.toml", "request_timeout_seconds = 30\n")
+    environment = {"TIDEGATE_BACKOFF_MAX_SECONDS": "40", "TIDEGATE_KEEP_FREE_BYTES": "40"}
+    found = load(Source(source.file, environment, {"keep_free_bytes": "50"})).settings
+    assert (found.request_timeout_seconds, found.backoff_max_seconds, found.keep_free_bytes) == (30, 40, 50)
+
+
+def test_allowlists_of_fragments_add_up(source: Source) -> None:
+    fragment(source, "10.toml", '[allow]\nprobe_ports = [80]\n[allow.exec.a]\nargv = ["/bin/a"]\n')
+    fragment(source, "20.toml", '[allow]\nprobe_ports = [80, 81]\n[allow.exec.b]\nargv = ["/bin/b"]\nuser = "web"\n')
+    allow = load(source).settings.allow
+    assert allow.probe_ports == (80, 81)
+    assert {name: entry.argv for name, entry in allow.exec.items()} == {"a": ("/bin/a",), "b": ("/bin/b",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("surprise = 1", "unknown field `surprise`"),
+        ("[allow]\nprobe_prots = [1]", r"unknown field `probe_prots` - at `\$.allow`"),
+        ("[allow]\nprobe_ports = [0]", "probe_ports"),
+        ('[allow.exec.x]\nargv = "rm -rf"', "argv"),
+        ("[allow.exec.x]\nargv = []", "argv"),
+        ('[allow.exec.x]\nargv = ["sh", "-c", "true"]', "absolute path"),
+        ('[allow.exec.x]\nargv = ["/bin/sh"]\nshell = true', "unknown field `shell`"),
+        ("keep_free_bytes = -1", "keep_free_bytes"),
+        ('keep_free_bytes = "1"', "keep_free_bytes"),
+        ('state_dir = "/elsewhere"', "state_dir belongs in agent.toml"),
+        ("not toml", "10.toml"),
+        ("\udcff", "10.toml"),
+        ("x = 1\n" * 100_000, "larger than"),
+    ],
+)
+def test_an_invalid_fragment_leaves_the_last_good_in_force(source: Source, text: str, words: str) -> None:
+    fragment(source, "05.toml", "[allow]\nprobe_ports = [8080]\n")
+    good = load(source)
+    assert good.problem == ""
+    (source.fragments / "10.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    found = load(source)
+    assert found.settings == good.settings
+    assert found.problem.startswith("cannot ")
+    assert "last good settings stay in force" in found.problem
+    with pytest.raises(Invalid, match=words):
+        settings.load(Source(source.file, {"HOME": "/nonexistent"}, {"state_dir": f"{source.file.parent}/fresh"}), 1000)
+
+
+def test_one_name_means_one_program(source: Source) -> None:
+    load(source)
+    fragment(source, "10.toml", '[allow.exec.a]\nargv = ["/bin/a"]\n')
+    fragment(source, "20.toml", '[allow.exec.a]\nargv = ["/bin/b"]\n')
+    assert "allow.exec.a is already defined" in load(source).problem
+
+
+def test_a_broken_main_file_still_finds_the_last_good(source: Source) -> None:
+    good = load(source)
+    source.file.write_text(source.file.read_text() + "[[[")
+    assert load(source).settings == good.settings
+
+
+def test_flags_and_variables_hold_on_top_of_the_last_good(source: Source) -> None:
+    load(source)
+    fragment(source, "10.toml", "nonsense")
+    found = load(Source(source.file, {"TIDEGATE_KEEP_FREE_BYTES": "7"}, {}))
+    assert found.problem
+    assert found.settings.keep_free_bytes == 7
+
+
+def test_a_damaged_last_good_is_none(source: Source) -> None:
+    load(source)
+    (source.file.parent / "state" / settings.LAST_GOOD).write_text("{")
+    fragment(source, "10.toml", "nonsense")
+    with pytest.raises(Invalid, match=r"10\.toml"):
+        load(source)
+
+
+def test_files_that_everybody_may_write_are_refused(source: Source) -> None:
+    load(source)
+    fragment(source, "10.toml", "[allow]\nprobe_ports = [8080]\n")
+    (source.fragments / "10.toml").chmod(0o666)
+    found = load(source)
+    assert "everybody may write" in found.problem
+    assert found.settings.allow.probe_ports == ()
+
+
+@pytest.mark.parametrize("variable", ["TIDEGATE_KEEP_FREE_BYTES", "TIDEGATE_REQUEST_TIMEOUT_SECONDS"])
+def test_variables_are_checked(source: Source, variable: str) -> None:
+    with pytest.raises(Invalid, match=f"cannot use {variable}: it must be a whole number"):
+        load(Source(source.file, {variable: "many"}, {}))
+
+
+def test_variables_cannot_widen_an_allowlist(source: Source) -> None:
+    found = load(Source(source.file, {"TIDEGATE_ALLOW": "x", "TIDEGATE_PROBE_PORTS": "80"}, {}))
+    assert found.settings.allow == settings.Allow()
+
+
+def test_folders_without_root_and_with(tmp_path: Path) -> None:
+    assert settings.default_folders({"HOME": "/home/a"}, 1000) == {
+        "state_dir": "/home/a/.local/state/tidegate",
+        "run_dir": "/home/a/.local/state/tidegate/run",
+    }
+    assert settings.default_folders({}, 0)["state_dir"] == "/var/lib/tidegate"
+    assert settings.default_file({"TIDEGATE_CONFIG": "/x/y.toml"}, 0) == Path("/x/y.toml")
+    assert settings.default_file({}, 0) == Path("/etc/tidegate/agent.toml")
+    assert settings.default_file({"HOME": "/home/a"}, 1000) == Path("/home/a/.config/tidegate/agent.toml")
+
+
+def test_changes_are_noticed(source: Source) -> None:
+    found = load(source)
+    assert not settings.changed(source, found)
+    fragment(source, "10.toml", "")
+    assert settings.changed(source, found)
