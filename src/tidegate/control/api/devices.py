@@ -37,6 +37,7 @@ def _list(call: Call) -> Page[wire.DeviceInfo]:
             artifact=query.artifact or None,
             version=query.version or None,
             held=query.held,
+            drifted=query.drifted,
         ),
         after=cast("tuple[str, DeviceId] | None", position),
         limit=query.limit,

@@ -29,13 +29,11 @@ class Presence:
     def __init__(self, node: Node, interval_factor: Callable[[], int] = lambda: 1) -> None:
         self._node = node
         self._factor = interval_factor
-        self._last: dict[DeviceId, datetime] = {}
         self._said: dict[DeviceId, int] = {}
         self._unwritten: dict[DeviceId, Seen] = {}
 
     def heard(self, device_id: DeviceId, at: datetime, waiting_on: str, in_progress: bytes) -> None:
         """A device called; its words are written again only where they changed."""
-        self._last[device_id] = at
         words = hash((waiting_on, in_progress))
         if self._said.get(device_id) != words:
             self._said[device_id] = words
@@ -46,10 +44,6 @@ class Presence:
             self._unwritten[device_id] = Seen(device_id, at, waiting.waiting_on, waiting.in_progress)
         else:
             self._unwritten[device_id] = Seen(device_id, at)
-
-    def last_heard(self, device_id: DeviceId) -> datetime | None:
-        """By this node since it started."""
-        return self._last.get(device_id)
 
     def forget(self, device_id: DeviceId) -> None:
         """Write the device's words again when it next calls: somebody else changed the row."""

@@ -40,6 +40,7 @@ class Search:
     artifact: str | None = None
     version: str | None = None
     held: bool | None = None
+    drifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def listed(
             artifact=search.artifact,
             version=search.version,
             held=search.held,
+            drifted=search.drifted,
         )
         found = device_list.page(tx, scope.fleet_id, wanted, limit=limit + 1, offset=offset, after=after)
         total = device_list.count(tx, scope.fleet_id, wanted)

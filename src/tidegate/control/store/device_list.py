@@ -31,6 +31,7 @@ class Filter:
     artifact: str | None = None
     version: str | None = None
     held: bool | None = None
+    drifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,9 @@ def _where(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Selec
         if wanted.version is not None:
             running = running.where(device_artifacts.c.running_version == wanted.version)
         query = query.where(devices.c.id.in_(running))
+    if wanted.drifted:
+        drifted = sa.select(device_artifacts.c.device_id).where(device_artifacts.c.drift_since.is_not(None))
+        query = query.where(devices.c.id.in_(drifted))
     if wanted.held is not None:
         held = devices.c.hold_reason.is_not(None)
         query = query.where(held if wanted.held else sa.not_(held))

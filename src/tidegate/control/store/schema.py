@@ -105,7 +105,7 @@ devices = Table(
     Column("hold_reason", Text),
     Column("hold_until", Instant),
     Column("identity_conflict_at", Instant),
-    Column("generation", BigInteger, nullable=False, server_default="0"),  # the fleet's, at the last change of identity or hold
+    Column("generation", BigInteger, nullable=False, server_default="0"),  # the fleet's, at the last change
     # One living device per name; the name of a decommissioned one can be enrolled again as a new device.
     Index("uq_devices_fleet_id_name_active", "fleet_id", "name", unique=True,
           sqlite_where=sa.text("state = 'active'"), postgresql_where=sa.text("state = 'active'")),

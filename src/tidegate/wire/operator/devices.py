@@ -26,6 +26,7 @@ class DeviceQuery(ListQuery, frozen=True, kw_only=True):
     artifact: ArtifactName | Literal[""] = ""
     version: Version | Literal[""] = ""
     held: bool | None = None
+    drifted: Annotated[bool, Meta(description="Only devices that run something else than they reported.")] = False
 
 
 class HoldInfo(Struct, frozen=True):
