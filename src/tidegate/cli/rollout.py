@@ -97,7 +97,7 @@ def _json_file(path: Path, kind: type) -> Any:
 @commands.command()
 @_request_options
 @pass_cli
-def preview(cli: Cli, **options: Any) -> None:
+def preview(cli: Cli, /, **options: Any) -> None:
     """Show what creating would do: cohorts, who does not fit, who is held. Nothing is created."""
     found = cli.client.call("POST", "/v1/rollouts/preview", body=_request(options))
     cli.out.data(found, "\n".join(preview_lines(found)))
@@ -107,7 +107,7 @@ def preview(cli: Cli, **options: Any) -> None:
 @_request_options
 @click.option("--yes", is_flag=True, help="Create without asking.")
 @pass_cli
-def create(cli: Cli, yes: bool, **options: Any) -> None:
+def create(cli: Cli, /, yes: bool, **options: Any) -> None:
     """Show the preview, ask, and create the rollout."""
     request = _request(options)
     if not yes:
