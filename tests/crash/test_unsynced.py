@@ -46,13 +46,24 @@ def come_back(case: Case, files: UnsyncedFiles, target: Path, loss: Loss, words:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+def test_power_lost_before_some_changes(case: Case) -> None:
+    lose_power(case, stride=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 def test_power_lost_before_any_change(case: Case) -> None:
+    lose_power(case, stride=1)
+
+
+def lose_power(case: Case, stride: int) -> None:
+    """Before every change whose number is one more than a multiple of `stride`, each kind of loss."""
     with scratch() as folder:
         base = Path(folder) / "base"
         prepare(base, case)
-        point, going = 0, True
+        point, going = 1 - stride, True
         while going:
-            point += 1
+            point += stride
             root = fresh(base, Path(folder) / "state")
             files = UnsyncedFiles(root, at(point))
             going = crashed(root, case, "first", files)
@@ -68,7 +79,7 @@ def test_process_dies_and_then_the_power_is_lost(case: Case) -> None:
     with scratch() as folder:
         base = Path(folder) / "base"
         prepare(base, case)
-        for _ in range(40):
+        for _ in range(15):
             first, second = draw.randint(1, 70), draw.randint(1, 50)
             root = fresh(base, Path(folder) / "state")
             files = UnsyncedFiles(root, at(first))

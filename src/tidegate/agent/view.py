@@ -63,7 +63,12 @@ class View:
         book = self._book()
         if desired is None:
             return any(record.phase in IN_FLIGHT for record in book.records)
-        return bool(book.records) or any(work.id not in book.ended for work in desired.work)
+        return bool(book.records) or any(not self._over(book, work.id) for work in desired.work)
+
+    def _over(self, book: Book, work: str) -> bool:
+        """Whether the work has ended and its outcome is told, or waits in the outbox."""
+        ended = book.ended.get(work)
+        return ended is not None and ended.outcome.value in self.outbox.told(work)
 
     def _book(self) -> Book:
         book = self._journal.read()
