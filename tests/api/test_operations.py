@@ -17,7 +17,6 @@ from tidegate.errors import Conflict
 from tidegate.testing.asgi import Answer, Client
 from tidegate.testing.node import admin_scope
 
-
 #: What has nothing to do with storage.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

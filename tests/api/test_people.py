@@ -1,0 +1,294 @@
+"""Operators, sessions and API keys: who gets in, who stays in, who is shut out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant, Identity, Scope
+from tidegate.control.domain.people import FAILURES_BEFORE_LOCK, PASSWORD_MAX, SESSION_IDLE
+from tidegate.control.services import api_keys, people, sessions
+from tidegate.control.services.limits import FailureLimit, address_key
+from tidegate.control.services.node import Node
+from tidegate.control.services.people import NamedGrant
+from tidegate.control.store import engine, fleets
+from tidegate.control.store.schema import api_keys as key_rows
+from tidegate.control.store.schema import audit_records, operators
+from tidegate.control.store.schema import sessions as session_rows
+from tidegate.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
+from tidegate.ids import ApiKeyId
+from tidegate.testing.node import admin_scope
+
+PASSWORD = "correct horse battery"
+WRONG = "wrong horse battery"
+
+
+@pytest.fixture
+def ada(node: Node) -> Scope:
+    """An operator who administers all fleets, made as `tidegate init` makes the first one."""
+    scope = admin_scope(node)
+    people.create_operator(scope, node, name="ada", roles=[NamedGrant("admin", "*")], password=PASSWORD)
+    return sessions.scope_in(node, _sign_in(node).identity, "default")
+
+
+def _sign_in(node: Node, name: str = "ada", password: str = PASSWORD, address: str = "192.0.2.1") -> sessions.Session:
+    signed_in = sessions.sign_in(node, name, password, user_agent="test", address=address)
+    found = sessions.session(node, signed_in.session_secret)
+    assert found is not None
+    return found
+
+
+def _refused(act: Callable[[], object]) -> str:
+    with pytest.raises(Unauthenticated) as caught:
+        act()
+    return caught.value.detail
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_opens_with_its_secret_only_and_the_secret_is_not_kept(node: Node, ada: Scope) -> None:
+    signed_in = sessions.sign_in(node, "ada", PASSWORD, user_agent="test", address="192.0.2.1")
+    assert sessions.authenticate(node, f"Bearer {signed_in.session_secret}").actor == Actor("user", "ada")
+    _refused(lambda: sessions.authenticate(node, f"Bearer {signed_in.session_secret}x"))
+    with node.db.read() as tx:
+        stored = str(tx.execute(sa.select(session_rows)).all())
+    assert signed_in.session_secret not in stored
+    assert signed_in.csrf_secret not in stored
+    found = sessions.session(node, signed_in.session_secret)
+    assert found is not None
+    assert found.csrf_matches(signed_in.csrf_secret)
+    assert not found.csrf_matches("")
+
+
+def test_every_reason_to_refuse_a_sign_in_sounds_alike(node: Node, ada: Scope) -> None:
+    people.create_operator(ada, node, name="bob", roles=[], password=PASSWORD)
+    people.disable_operator(ada, node, "bob")
+    details = {
+        _refused(lambda: _sign_in(node, "ada", WRONG)),
+        _refused(lambda: _sign_in(node, "nobody", PASSWORD)),
+        _refused(lambda: _sign_in(node, "bob", PASSWORD)),
+        _refused(lambda: _sign_in(node, "ada", PASSWORD + "x" * PASSWORD_MAX)),
+    }
+    assert len(details) == 1
+
+
+@pytest.mark.parametrize(("column", "ago"), [("expires_at", timedelta()), ("last_used_at", SESSION_IDLE)])
+def test_a_session_ends_by_age_and_by_idleness(node: Node, ada: Scope, column: str, ago: timedelta) -> None:
+    signed_in = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1")
+    with node.db.write() as tx:
+        tx.execute(sa.update(session_rows).values({column: engine.now(tx) - ago}))
+    assert sessions.session(node, signed_in.session_secret) is None
+
+
+def test_last_used_is_written_once_a_minute_not_on_every_request(node: Node, ada: Scope) -> None:
+    signed_in = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1")
+    statements: list[str] = []
+    sa.event.listen(node.db.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    for _ in range(3):
+        sessions.session(node, signed_in.session_secret)
+    assert not [text for text in statements if text.startswith("UPDATE")]
+    with node.db.write() as tx:
+        tx.execute(sa.update(session_rows).values(last_used_at=engine.now(tx) - timedelta(minutes=2)))
+    statements.clear()
+    for _ in range(3):
+        sessions.session(node, signed_in.session_secret)
+    assert len([text for text in statements if text.startswith("UPDATE")]) == 1
+
+
+def test_own_sessions_are_listed_and_ended_and_no_others(node: Node, ada: Scope) -> None:
+    people.create_operator(ada, node, name="bob", roles=[], password=PASSWORD)
+    mine, other = _sign_in(node), _sign_in(node, "bob")
+    assert mine.record.id in {record.id for record in sessions.list_sessions(node, mine.identity)}
+    assert other.record.id not in {record.id for record in sessions.list_sessions(node, mine.identity)}
+    with pytest.raises(NotFound):
+        sessions.end_session(node, mine.identity, other.record.id)
+    sessions.end_session(node, mine.identity, mine.record.id)
+    assert mine.record.id not in {record.id for record in sessions.list_sessions(node, mine.identity)}
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_locked_after_failures_in_the_database_and_opens_by_time(node: Node, ada: Scope) -> None:
+    with node.db.write() as tx:
+        tx.execute(sa.update(operators).values(failures=FAILURES_BEFORE_LOCK - 1))
+    _refused(lambda: _sign_in(node, password=WRONG))
+    _refused(_sign_in)  # right, and refused all the same
+    with node.db.read() as tx:
+        acts = list(tx.scalars(sa.select(audit_records.c.action).where(audit_records.c.action == "operator.lock")))
+    assert acts == ["operator.lock"]
+    with node.db.write() as tx:
+        tx.execute(sa.update(operators).values(locked_until=engine.now(tx)))
+    assert _sign_in(node).operator.failures == 0
+
+
+def test_failures_are_limited_per_name_known_or_not(node: Node, ada: Scope) -> None:
+    for name in ("ada", "nobody"):
+        for number in range(10):
+            _refused(lambda name=name, number=number: _sign_in(node, name, WRONG, f"192.0.2.{number}"))  # type: ignore[misc]
+        with pytest.raises(TooMany) as caught:
+            _sign_in(node, name, PASSWORD, "192.0.2.99")
+        assert caught.value.retry_after_seconds > 0
+
+
+def test_failures_are_limited_per_address(node: Node, ada: Scope) -> None:
+    monotonic = node.clock.monotonic()
+    for _ in range(20):
+        node.limits.sign_in_by_address.failed("192.0.2.7", monotonic)
+    with pytest.raises(TooMany):
+        _sign_in(node, address="192.0.2.7")
+    assert _sign_in(node, address="192.0.2.8").operator.name == "ada"
+
+
+def test_a_limit_forgets_with_time_and_never_holds_more_keys_than_its_bound() -> None:
+    limit = FailureLimit(2, 60, max_keys=3)
+    for now in (0.0, 1.0):
+        limit.failed("a", now)
+    with pytest.raises(TooMany) as caught:
+        limit.check("a", 10.0)
+    assert caught.value.retry_after_seconds == 51
+    limit.check("a", 60.0)
+    for key in "bcdefg":
+        limit.failed(key, 2.0)
+    limit.check("a", 10.0)  # pushed out by newer ones
+    assert len(limit._seen) == 3
+
+
+def test_addresses_that_one_subscriber_has_are_one() -> None:
+    assert address_key("2001:db8:1:2:3::4") == address_key("2001:db8:1:2:ffff::1") != address_key("2001:db8:1:3::1")
+    assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1")
+    assert address_key("no address") == "no address"
+
+
+# -- operators --------------------------------------------------------------------------------------------------------
+
+
+def test_disabling_ends_sessions_at_once_and_enabling_lets_in_again(node: Node, ada: Scope) -> None:
+    people.create_operator(ada, node, name="bob", roles=[NamedGrant("viewer", "default")], password=PASSWORD)
+    signed_in = sessions.sign_in(node, "bob", PASSWORD, user_agent="", address="192.0.2.1")
+    people.disable_operator(ada, node, "bob")
+    assert sessions.session(node, signed_in.session_secret) is None
+    people.enable_operator(ada, node, "bob")
+    assert _sign_in(node, "bob").operator.name == "bob"
+
+
+def test_the_last_admin_of_all_fleets_stays(node: Node, ada: Scope) -> None:
+    with pytest.raises(Conflict, match="last admin"):
+        people.disable_operator(ada, node, "ada")
+    with pytest.raises(Conflict, match="last admin"):
+        people.set_roles(ada, node, "ada", [NamedGrant("viewer", "*")])
+    people.create_operator(ada, node, name="bob", roles=[NamedGrant("admin", "*")], password=PASSWORD)
+    people.disable_operator(ada, node, "ada")
+
+
+def test_an_admin_of_one_fleet_administers_nothing_beyond_it(node: Node, ada: Scope) -> None:
+    with node.db.write() as tx:
+        fleets.insert(tx, "other", at=engine.now(tx), interval_seconds=30)
+    people.create_operator(ada, node, name="bob", roles=[NamedGrant("admin", "other")], password=PASSWORD)
+    people.create_operator(ada, node, name="eve", roles=[], password=PASSWORD)
+    bob = sessions.scope_in(node, _sign_in(node, "bob").identity, "other")
+    assert people.set_roles(bob, node, "eve", [NamedGrant("operator", "other")]).roles == (
+        NamedGrant("operator", "other"),
+    )
+    for roles in ([NamedGrant("admin", "*")], [NamedGrant("viewer", "default")]):
+        with pytest.raises(Forbidden):
+            people.set_roles(bob, node, "bob", [NamedGrant("admin", "other"), *roles])
+    with pytest.raises(Forbidden):
+        people.set_roles(bob, node, "ada", [])
+    with pytest.raises(Forbidden):
+        people.create_operator(bob, node, name="mallory", roles=[NamedGrant("admin", "*")], password=PASSWORD)
+    with pytest.raises(Forbidden):
+        people.reset_password(bob, node, "ada")
+    with pytest.raises(Forbidden):
+        api_keys.create_api_key(bob, node, name="k", role="admin", every_fleet=True, expires_days=None)
+    with pytest.raises(NotFound):
+        sessions.scope_in(node, _sign_in(node, "bob").identity, "default")
+
+
+def test_passwords_have_one_rule_and_a_generated_one_keeps_it(node: Node, ada: Scope) -> None:
+    for password in ("short", "x" * 300, "a" * 20):
+        with pytest.raises(Invalid) as caught:
+            people.create_operator(ada, node, name="bob", roles=[], password=password)
+        assert caught.value.errors[0].pointer == "/password"
+    _, generated = people.create_operator(ada, node, name="bob", roles=[], password=None)
+    assert generated is not None
+    assert _sign_in(node, "bob", generated).operator.name == "bob"
+
+
+def test_changing_ones_password_ends_the_other_sessions(node: Node, ada: Scope) -> None:
+    first, second = _sign_in(node), _sign_in(node)
+    operator_id = first.identity.operator_id
+    with pytest.raises(Invalid, match="current one is wrong"):
+        people.change_own_password(ada, node, operator_id, current=WRONG, password="another long one")
+    people.change_own_password(
+        ada, node, operator_id, current=PASSWORD, password="another long one", keep_session=second.record.id
+    )
+    assert [record.id for record in sessions.list_sessions(node, second.identity)] == [second.record.id]
+    _refused(_sign_in)
+    assert _sign_in(node, password="another long one").operator.name == "ada"
+
+
+# -- API keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_api_key_acts_with_its_role_counts_as_its_maker_and_is_not_kept(node: Node, ada: Scope) -> None:
+    key, secret = api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=False, expires_days=None)
+    identity = sessions.authenticate(node, f"Bearer {secret}")
+    scope = sessions.scope_in(node, identity, "default")
+    assert (str(scope.actor), scope.person) == ("apikey:ci", "ada")
+    assert scope.allows("rollouts.approve")
+    assert not scope.allows("users.manage")
+    assert not scope.allows("keys.manage")
+    assert scope.everywhere == frozenset()
+    assert secret.startswith("tg_")
+    with node.db.read() as tx:
+        assert secret not in str(tx.execute(sa.select(key_rows)).all())
+    api_keys.revoke_api_key(ada, node, key.id)
+    _refused(lambda: sessions.authenticate(node, f"Bearer {secret}"))
+
+
+def test_an_api_key_expires(node: Node, ada: Scope) -> None:
+    _, secret = api_keys.create_api_key(ada, node, name="ci", role="viewer", every_fleet=False, expires_days=1)
+    sessions.authenticate(node, f"Bearer {secret}")
+    with node.db.write() as tx:
+        tx.execute(sa.update(key_rows).values(expires_at=engine.now(tx)))
+    _refused(lambda: sessions.authenticate(node, f"Bearer {secret}"))
+
+
+def test_a_key_of_another_fleet_cannot_be_found(node: Node, ada: Scope) -> None:
+    with node.db.write() as tx:
+        other = fleets.insert(tx, "other", at=engine.now(tx), interval_seconds=30)
+    key, _ = api_keys.create_api_key(ada, node, name="ci", role="viewer", every_fleet=False, expires_days=None)
+    bob = Identity(Actor("user", "bob"), (Grant("admin", other.id),), "bob").scope(other.id, "other")
+    with pytest.raises(NotFound):
+        api_keys.revoke_api_key(bob, node, key.id)
+    assert api_keys.list_api_keys(bob, node).items == ()
+    with pytest.raises(NotFound):
+        api_keys.revoke_api_key(ada, node, ApiKeyId(999))
+
+
+def test_two_living_keys_never_share_a_name(node: Node, ada: Scope) -> None:
+    key, _ = api_keys.create_api_key(ada, node, name="ci", role="viewer", every_fleet=True, expires_days=None)
+    assert key.grant == Grant("viewer", EVERY_FLEET)
+    with pytest.raises(Conflict):
+        api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=False, expires_days=None)
+    api_keys.revoke_api_key(ada, node, key.id)
+    api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=False, expires_days=None)
+
+
+def test_every_act_is_one_record_of_the_chain(node: Node, ada: Scope) -> None:
+    key, _ = api_keys.create_api_key(ada, node, name="ci", role="viewer", every_fleet=False, expires_days=None)
+    api_keys.revoke_api_key(ada, node, key.id)
+    api_keys.revoke_api_key(ada, node, key.id)
+    with node.db.read() as tx:
+        rows = tx.execute(sa.select(audit_records).order_by(audit_records.c.chain, audit_records.c.sequence)).all()
+    assert [(row.chain, row.actor, row.action, row.subject) for row in rows] == [
+        (0, "user:admin", "operator.create", "user:ada"),
+        (0, "user:ada", "session.begin", rows[1].subject),
+        (1, "user:ada", "api-key.create", "apikey:ci"),
+        (1, "user:ada", "api-key.revoke", "apikey:ci"),
+    ]
