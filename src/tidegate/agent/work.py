@@ -7,6 +7,7 @@ nothing goes on (`Rests`). It ends by itself when there is nothing to do soon.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -82,7 +83,7 @@ class Ears:
         self.wanted = Wanted(None)
         self.on_wanted: Callable[[DesiredState | None], None] = lambda _: None
 
-    def listen(self, source: BinaryIO) -> None:
+    def listen(self, source: io.RawIOBase) -> None:
         """Blocks until the end of file; run in a thread of its own."""
         for line in source:
             self.hear(msgspec.json.decode(line, type=Wanted))
@@ -173,11 +174,13 @@ def work(settings: Settings) -> int:
         pause=ears.pause,
     )
     ears.on_wanted = executor.desire
-    first = sys.stdin.buffer.readline()
+    # Unbuffered: a thread that waits in a buffered reader holds its lock, and the interpreter aborts at exit.
+    told = io.FileIO(sys.stdin.fileno(), closefd=False)
+    first = told.readline()
     if not first:
         return os.EX_OK
     ears.hear(msgspec.json.decode(first, type=Wanted))
-    threading.Thread(target=ears.listen, args=(sys.stdin.buffer,), name="ears", daemon=True).start()
+    threading.Thread(target=ears.listen, args=(told,), name="ears", daemon=True).start()
     rounds = 0
     while True:
         heard = ears.version()

@@ -31,6 +31,7 @@ class Story:
 
     def __init__(self, node: LiveNode, api: Api, agents: Mapping[str, Agent], processes: Processes, screen: Screen):
         self.node, self.api, self.agents, self.processes, self.screen = node, api, agents, processes, screen
+        self._versions: dict[str, str] = {}
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -38,6 +39,7 @@ class Story:
         with self._step(f"publish {ARTIFACT} {model.version}") as done:
             manifest = {"framework": "onnx", "input": {"sample_rate": 16_000, "samples": 512}, "license": "MIT"}
             publish(self.api, ARTIFACT, model.version, model.path, manifest)
+            self._versions[_sha256(model)] = model.version
             done(f"{model.path.stat().st_size / 1e6:.1f} MB, signed, one transaction with its audit record")
 
     def enroll_all(self) -> None:
@@ -96,8 +98,8 @@ class Story:
 
     def verify_audit(self) -> None:
         with self._step("verify the audit chain") as done:
-            verdict = self.api.call("POST", "/v1/audit/verify")
-            if not verdict["intact"]:
+            verdict = self.api.call("GET", "/v1/audit/verify")
+            if not verdict["verified"]:
                 raise Unexpected(f"the chain is broken: {verdict}")
             done(f"{verdict['count']} records, unbroken")
 
@@ -110,6 +112,12 @@ class Story:
             tags = " ".join(f"{key}={value}" for key, value in sorted(device["tags"].items()))
             lines.append(DeviceLine(device["name"], tags, "", device["presence"], device["waiting_on"]))
         self.screen.picture.devices = lines
+        self._look_at_devices()
+
+    def _look_at_devices(self) -> None:
+        """What each device really has in `current`, from its own disk."""
+        for line in self.screen.picture.devices:
+            line.runs = self._versions.get(self.agents[line.name].running(ARTIFACT), "")
 
     def _enroll(self, name: str) -> None:
         secret, root_sha256 = token_for(self.api, name, FLEET[name])
@@ -146,7 +154,7 @@ class Story:
         for item in self.api.call("GET", f"/v1/rollouts/{rollout}/assignments", limit=200)["items"]:
             if item["device"] in shown:
                 shown[item["device"]].state, shown[item["device"]].detail = item["state"], item["reason"]
-                shown[item["device"]].runs = item["running_version"] or ""
+        self._look_at_devices()
         return detail
 
     def _count(self, rollout: int, state: str) -> int:
