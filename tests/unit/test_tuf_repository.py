@@ -13,7 +13,7 @@ from tuf.api.metadata import TargetFile
 
 from tidegate.errors import Conflict, Defect, Untrusted
 from tidegate.testing.tuf import World, entry, new_signer
-from tidegate.trust.tuf import repository, roles
+from tidegate.trust.tuf import repository, roles, submission
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.trust.tuf.roles import PUBLISHER, Row
 
@@ -135,7 +135,7 @@ def test_the_union_of_the_bins_is_what_was_published_and_not_removed(acts: list[
 
 
 def _accept(world: World, documents: dict[str, bytes], change: Change) -> dict[str, Row]:
-    return repository.accept(world.fleet, world.rows, documents, change, world.clock.now())
+    return submission.accept(world.fleet, world.rows, documents, change, world.clock.now())
 
 
 def _prepared(world: World, change: Change) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from tidegate.control.store.trust import Repository
 from tidegate.errors import Conflict
 from tidegate.ids import FleetId
 from tidegate.trust.signer import Signer
-from tidegate.trust.tuf import repository
+from tidegate.trust.tuf import repository, submission
 from tidegate.trust.tuf.repository import Change
 from tidegate.trust.tuf.roles import PUBLISHER, Row
 from tidegate.wire import descriptor as descriptors
@@ -75,7 +75,7 @@ def change(
     if documents is not None:
         touched = repository.all_bins(rows) if PUBLISHER in documents else repository.all_bins(rows) & set(documents)
         rows |= store.current(tx, fleet_id, touched)
-        made = repository.accept(fleet, rows, documents, wanted, at)
+        made = submission.accept(fleet, rows, documents, wanted, at)
     else:
         made = _sign_here(tx, node, held, rows, keys, wanted, at)
     return _store(tx, held, rows, made, keys, at)

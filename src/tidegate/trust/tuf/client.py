@@ -12,21 +12,21 @@ Whatever arrives over `fetch` is hostile. It is refused with `Untrusted`; troubl
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from tuf.api.exceptions import EqualVersionNumberError, RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import Unavailable, Untrusted
 from tidegate.trust.tuf.local import LocalMetadata
-from tidegate.trust.tuf.roles import FLEET_FIELD, SIGNED_AT_FIELD, parse_time
+from tidegate.trust.tuf.roles import FLEET_FIELD
+from tidegate.trust.tuf.verify import children, hostile, parse_root, same_signed, signed_at, verified
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +109,10 @@ class Client:
         for data in chain:
             if len(data) > ROOT_MAX_BYTES:
                 raise Untrusted(f"cannot follow the root chain: a root must be at most {ROOT_MAX_BYTES} bytes")
-            version = _parse_root(data).version
+            version = parse_root(data).version
             if version > trusted.root.version:
                 self._step(trusted, data)
-            elif (known := self._local.root_version(version)) is not None and not _same_signed(known, data):
+            elif (known := self._local.root_version(version)) is not None and not same_signed(known, data):
                 raise Untrusted(f"cannot follow the root chain: its version {version} is another trust domain's")
         self._trusted = None
 
@@ -160,7 +160,7 @@ class Client:
         """When the newest timestamp seen was signed: time cannot be earlier than this."""
         trusted = self._open(self._pinned())
         self._load_local_timestamp(trusted)
-        return _signed_at(trusted)
+        return signed_at(trusted)
 
     # -- the steps of section 5.3 to 5.6 ------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Client:
         return root
 
     def _open(self, root: bytes) -> TrustedMetadataSet:
-        with _hostile("root"):
+        with hostile("root"):
             trusted = TrustedMetadataSet(root, EnvelopeType.METADATA)
         trusted.reference_time = self._clock.now()
         self._check_root(trusted.root)
@@ -185,8 +185,8 @@ class Client:
             raise Untrusted("cannot accept the root: consistent snapshots must be on")
 
     def _step(self, trusted: TrustedMetadataSet, data: bytes) -> None:
-        self._check_root(_parse_root(data))
-        with _hostile("root"):
+        self._check_root(parse_root(data))
+        with hostile("root"):
             trusted.update_root(data)
         self._local.write_root(trusted.root.version, data)
 
@@ -210,10 +210,10 @@ class Client:
 
     def _refresh_timestamp(self, trusted: TrustedMetadataSet) -> None:
         self._load_local_timestamp(trusted)
-        if (seen := _signed_at(trusted)) is not None:
+        if (seen := signed_at(trusted)) is not None:
             trusted.reference_time = max(trusted.reference_time, seen)
         data = self._download("timestamp", TIMESTAMP_MAX_BYTES)
-        with _hostile("timestamp"):
+        with hostile("timestamp"):
             try:
                 trusted.update_timestamp(data)
             except EqualVersionNumberError:
@@ -229,7 +229,7 @@ class Client:
                 log.debug("local snapshot is not current: %s", error)
         meta = trusted.timestamp.snapshot_meta
         data = self._download(f"{meta.version}.snapshot", meta.length or SNAPSHOT_MAX_BYTES)
-        with _hostile("snapshot"):
+        with hostile("snapshot"):
             trusted.update_snapshot(data)
         self._local.write("snapshot", data)
 
@@ -241,7 +241,7 @@ class Client:
             except RepositoryError as error:
                 log.debug("local targets are not current: %s", error)
         data = self._download_role(trusted.snapshot, Targets.type)
-        with _hostile("targets"):
+        with hostile("targets"):
             trusted.update_targets(data)
         self._local.write("targets", data)
 
@@ -255,10 +255,10 @@ class Client:
         for _ in range(MAX_DELEGATIONS):
             if path in role.targets:
                 return role.targets[path]
-            children, terminated = _children(role, path)
+            asked, terminated = children(role, path)
             if terminated:
                 to_visit.clear()
-            to_visit.extend((role, child) for child in reversed(children))
+            to_visit.extend((role, child) for child in reversed(asked))
             while to_visit and (id(to_visit[-1][0]), to_visit[-1][1]) in visited:
                 to_visit.pop()
             if not to_visit:
@@ -275,8 +275,8 @@ class Client:
         role = self._local_delegate(trusted, delegator, name)
         if role is None:
             data = self._download_role(trusted.snapshot, name)
-            with _hostile(name):
-                role = _verified(trusted, delegator, name, data)
+            with hostile(name):
+                role = verified(trusted, delegator, name, data)
             self._local.write_role(name, data)
         # `delegator` lives as long as this refresh, in `trusted` or in this table: its id is not used again.
         self._delegated[(id(delegator), name)] = role
@@ -286,7 +286,7 @@ class Client:
         if (data := self._local.read_role(name)) is None:
             return None
         try:
-            return _verified(trusted, delegator, name, data)
+            return verified(trusted, delegator, name, data)
         except RepositoryError as error:
             log.debug("local %s is not current for its delegator: %s", name, error)
             return None
@@ -304,68 +304,3 @@ class Client:
         if len(data) > max_bytes:
             raise Untrusted(f"cannot accept {name}.json: it is longer than {max_bytes} bytes")
         return data
-
-
-def _children(role: Targets, path: str) -> tuple[list[str], bool]:
-    """The roles that `role` asks about `path`, in its order, and whether nobody else may be asked after them."""
-    names: list[str] = []
-    if role.delegations is None:
-        return names, False
-    for name, terminating in role.delegations.get_roles_for_target(path):
-        names.append(name)
-        if terminating:
-            return names, True
-    return names, False
-
-
-def _verified(trusted: TrustedMetadataSet, delegator: Targets, name: str, data: bytes) -> Targets:
-    """`data` as the role `name` of `delegator` at the version that the snapshot names, or `RepositoryError`."""
-    meta = trusted.snapshot.meta.get(f"{name}.json")
-    if meta is None:
-        raise RepositoryError(f"{name} is not in the snapshot")
-    meta.verify_length_and_hashes(data)
-    document = Metadata[Targets].from_bytes(data)
-    if not isinstance(document.signed, Targets):
-        raise RepositoryError(f"expected targets, got {document.signed.type}")
-    try:
-        delegator.verify_delegate(name, document.signed_bytes, document.signatures)
-    except ValueError as error:
-        raise RepositoryError(f"{name} is not delegated") from error
-    if document.signed.version != meta.version:
-        raise RepositoryError(f"expected version {meta.version}, got {document.signed.version}")
-    if document.signed.is_expired(trusted.reference_time):
-        raise RepositoryError(f"{name} is expired")
-    return document.signed
-
-
-@contextmanager
-def _hostile(role: str) -> Iterator[None]:
-    """What python-tuf says of downloaded bytes, as our refusal."""
-    try:
-        yield
-    except RepositoryError as error:
-        raise Untrusted(f"cannot accept the role {role:.128}: {error}") from error
-
-
-def _parse_root(data: bytes) -> Root:
-    with _hostile("root"):
-        signed = Metadata.from_bytes(data).signed
-    if not isinstance(signed, Root):
-        raise Untrusted("cannot accept the root: it is another kind of metadata")
-    return signed
-
-
-def _same_signed(one: bytes, other: bytes) -> bool:
-    """Whether two documents say the same, whoever signed them."""
-    with _hostile("root"):
-        return Metadata.from_bytes(one).signed_bytes == Metadata.from_bytes(other).signed_bytes
-
-
-def _signed_at(trusted: TrustedMetadataSet) -> datetime | None:
-    if Timestamp.type not in trusted:
-        return None
-    text = trusted.timestamp.unrecognized_fields.get(SIGNED_AT_FIELD)
-    try:
-        return parse_time(text) if isinstance(text, str) else None
-    except ValueError:
-        return None

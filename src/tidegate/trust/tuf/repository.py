@@ -1,15 +1,14 @@
 """A fleet's repository as pure functions: current rows in, new rows out. No IO, no clock.
 
 `prepare` is what the holder of the publisher key does, on the node or elsewhere; `seal` is what the node does after it.
-`accept` is what a node demands of documents that were prepared elsewhere: whoever holds only the node's keys, or only
-sends documents, can neither alter nor drop what is published.
+What a node demands of documents that were prepared elsewhere is in submission.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from tuf.api.exceptions import RepositoryError
@@ -22,10 +21,6 @@ from tidegate.trust.tuf.roles import PUBLISHER, Row, Rows, need
 
 #: A bin of this many targets is about 80 KB. When one is fuller, the catalog is cut into four times as many.
 BIN_MAX_TARGETS = 400
-MAX_PREPARED_BYTES = 5_000_000
-#: How far ahead of the node's clock a version prepared elsewhere may be: clocks differ, but a version from the far
-#: future would leave no room for the next one.
-MAX_CLOCK_LEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ def prepare(rows: Rows, change: Change, signer: Signer, now: datetime) -> dict[s
     for name, part in _by_bin(roles.succinct(publisher), change).items():
         current = _own_bin(rows, name, publisher)
         version = roles.next_version(current.version, now)
-        made[name] = roles.sign(name, roles.new_bin(name, _changed(current.targets, part), version, now), [signer])
+        made[name] = roles.sign(name, roles.new_bin(name, changed(current.targets, part), version, now), [signer])
     return made
 
 
@@ -129,7 +124,7 @@ def _regrow(rows: Rows, change: Change, publisher: Targets, signer: Signer, now:
     grown = roles.new_publisher(signer, old.bit_length + roles.BIN_BITS_STEP, version, now)
     cut = roles.succinct(grown)
     bins: dict[str, dict[str, TargetFile]] = {name: {} for name in cut.get_roles()}
-    for path, file in _changed(everything, change).items():
+    for path, file in changed(everything, change).items():
         bins[cut.get_role_for_target(path)][path] = file
     made = {PUBLISHER: roles.sign(PUBLISHER, grown, [signer])}
     for name, content in bins.items():
@@ -149,7 +144,8 @@ def _by_bin(cut: SuccinctRoles, change: Change) -> dict[str, Change]:
     }
 
 
-def _changed(targets: Mapping[str, TargetFile], change: Change) -> dict[str, TargetFile]:
+def changed(targets: Mapping[str, TargetFile], change: Change) -> dict[str, TargetFile]:
+    """`targets` after `change`. Raises `Conflict` when it does not fit them."""
     made = dict(targets)
     for path in change.remove:
         if made.pop(path, None) is None:
@@ -181,7 +177,7 @@ def _own_publisher(rows: Rows, signer: Signer) -> Targets:
 
 
 def _own_bin(rows: Rows, name: str, publisher: Targets) -> Targets:
-    return _delegated(publisher, name, need(rows, name).data)
+    return delegated(publisher, name, need(rows, name).data)
 
 
 def _document(name: str, data: bytes) -> Metadata[Targets]:
@@ -194,7 +190,7 @@ def _document(name: str, data: bytes) -> Metadata[Targets]:
     return document
 
 
-def _delegated(delegator: Targets, name: str, data: bytes) -> Targets:
+def delegated(delegator: Targets, name: str, data: bytes) -> Targets:
     """`data` as the role `name`, verified against its delegator."""
     document = _document(name, data)
     try:
@@ -263,84 +259,3 @@ def _check_keys(rows: Rows, keys: Mapping[str, Signer]) -> None:
     for role in ("snapshot", "timestamp"):
         if root.roles[role].threshold != 1 or keys[role].key.keyid not in root.roles[role].keyids:
             raise Defect(f"cannot sign the role {role}: the node's key is not the one that the root names")
-
-
-# -- documents prepared elsewhere -------------------------------------------------------------------------------------
-
-
-def accept(fleet: str, rows: Rows, documents: Mapping[str, bytes], change: Change, now: datetime) -> dict[str, Row]:
-    """The rows of `documents` when they carry exactly `change` and nothing else; needs the rows that they replace.
-
-    Raises:
-        Untrusted: wrong signature, version, expiry or bin; a path of another fleet; or any target added, altered or
-            removed that `change` does not name.
-    """
-    current = roles.read_targets(need(rows, PUBLISHER))
-    publisher = _accepted_publisher(rows, documents.get(PUBLISHER), current)
-    cut = roles.succinct(publisher)
-    known = {PUBLISHER, *cut.get_roles()}
-    if not documents or not documents.keys() <= known:
-        raise Untrusted(
-            "cannot accept the signed metadata: they must be of the publisher and its bins, and nothing else"
-        )
-    regrown = cut.bit_length != roles.succinct(current).bit_length
-    replaced = set(roles.succinct(current).get_roles()) if regrown else set(documents) - {PUBLISHER}
-    made: dict[str, Row] = {}
-    after: dict[str, TargetFile] = {}
-    for name, data in documents.items():
-        if len(data) > MAX_PREPARED_BYTES:
-            raise Untrusted(f"cannot accept the role {name:.128}: it must be at most {MAX_PREPARED_BYTES} bytes")
-        signed = publisher if name == PUBLISHER else _accepted_bin(fleet, publisher, name, data)
-        _check_dates(name, signed, rows.get(name), now)
-        made[name] = Row(name, signed.version, data, signed.expires)
-        after.update(signed.targets)
-    if regrown and made.keys() != known:
-        raise Untrusted("cannot accept a new cut into bins: every bin of it must be given")
-    before: dict[str, TargetFile] = {}
-    for name in replaced:
-        before.update(roles.read_targets(need(rows, name)).targets)
-    _compare(_changed(before, change), after)
-    return made
-
-
-def _accepted_publisher(rows: Rows, data: bytes | None, current: Targets) -> Targets:
-    if data is None:
-        return current
-    publisher = _delegated(roles.read_targets(need(rows, "targets")), PUBLISHER, data)
-    old, new = roles.succinct(current), roles.succinct(publisher)
-    if publisher.targets or (new.keyids, new.threshold) != (old.keyids, old.threshold):
-        raise Untrusted("cannot accept the publisher's metadata: they hold targets or delegate to other keys")
-    if not old.bit_length <= new.bit_length <= roles.MAX_BIN_BITS or new.name_prefix != roles.bin_prefix(
-        new.bit_length
-    ):
-        raise Untrusted("cannot accept the publisher's metadata: the bins may only grow, and keep their names")
-    return publisher
-
-
-def _accepted_bin(fleet: str, publisher: Targets, name: str, data: bytes) -> Targets:
-    signed = _delegated(publisher, name, data)
-    cut = roles.succinct(publisher)
-    if signed.delegations is not None:
-        raise Untrusted(f"cannot accept the role {name}: a bin must not delegate")
-    for path in signed.targets:
-        if cut.get_role_for_target(path) != name or not path.startswith(f"{fleet}/"):
-            raise Untrusted(f"cannot accept the role {name}: {path:.256} does not belong into it")
-    return signed
-
-
-def _check_dates(name: str, signed: Targets, last: Row | None, now: datetime) -> None:
-    floor = last.version if last else 0
-    if not floor < signed.version <= roles.next_version(floor, now + MAX_CLOCK_LEAD):
-        raise Untrusted(f"cannot accept the role {name}: its version must follow {floor} and not lead the clock")
-    if not now < signed.expires <= now + roles.lifetime(name) + MAX_CLOCK_LEAD:
-        raise Untrusted(f"cannot accept the role {name}: it must expire within {roles.lifetime(name).days} days")
-
-
-def _compare(expected: Mapping[str, TargetFile], after: Mapping[str, TargetFile]) -> None:
-    for path in sorted(expected.keys() | after.keys()):
-        if path not in after:
-            raise Untrusted(f"cannot accept the signed metadata: they drop {path:.256}")
-        if path not in expected:
-            raise Untrusted(f"cannot accept the signed metadata: they add {path:.256}, which was not asked for")
-        if expected[path] != after[path]:
-            raise Untrusted(f"cannot accept the signed metadata: they alter {path:.256}")
