@@ -34,6 +34,10 @@ from tidegate.wire.descriptor import Descriptor, PayloadFile, encode
 INSTALLED = (wire.Installed("model", "1", "0" * 64),)
 
 
+# What happens in memory needs one database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def scope(node: Node) -> Scope:
     return admin_scope(node)
@@ -137,6 +141,7 @@ def test_a_held_heartbeat_wakes_without_a_nudge_when_the_generation_moves(
     run(story)
 
 
+@on_sqlite
 def test_a_change_that_is_none_for_the_device_keeps_it_held(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -154,6 +159,7 @@ def test_a_change_that_is_none_for_the_device_keeps_it_held(node: Node, scope: S
     run(story)
 
 
+@on_sqlite
 def test_shutdown_answers_what_is_held(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -167,6 +173,7 @@ def test_shutdown_answers_what_is_held(node: Node, scope: Scope) -> None:
     run(story)
 
 
+@on_sqlite
 def test_one_held_heartbeat_per_device_and_none_for_a_closed_connection(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -185,6 +192,7 @@ def test_one_held_heartbeat_per_device_and_none_for_a_closed_connection(node: No
     run(story)
 
 
+@on_sqlite
 def test_no_more_than_max_held_are_held(node: Node, scope: Scope) -> None:
     small = replace(node, settings=msgspec.structs.replace(node.settings, max_held=1))
 
@@ -203,6 +211,7 @@ def test_no_more_than_max_held_are_held(node: Node, scope: Scope) -> None:
     run(story)
 
 
+@on_sqlite
 def test_the_wait_ends_with_the_interval(node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.Desk, "interval_seconds", lambda _self, _fleet: 1)
 
@@ -286,6 +295,7 @@ def test_a_device_that_is_silent_is_offline_only_while_it_could_call(node: Node,
     run(story)
 
 
+@on_sqlite
 def test_too_many_at_the_database_are_sent_away(node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -297,6 +307,7 @@ def test_too_many_at_the_database_are_sent_away(node: Node, scope: Scope, monkey
     run(story)
 
 
+@on_sqlite
 def test_the_repository_is_for_devices_only(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:

@@ -34,6 +34,10 @@ from tidegate.testing.node import admin_scope
 from tidegate.wire import device as wire
 
 
+# What happens in memory needs one database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def scope(node: Node) -> Scope:
     return admin_scope(node)
@@ -61,6 +65,7 @@ async def refusal(device: SimulatedDevice) -> tuple[int, str]:
     return reply.status, reply.problem.kind
 
 
+@on_sqlite
 def test_an_enrolled_device_is_served_at_once(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -141,6 +146,7 @@ def test_a_decommission_reaches_a_replica_that_hears_no_nudge(
     run(story)
 
 
+@on_sqlite
 def test_nobody_is_served_from_a_memory_that_may_be_too_old(
     node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +192,7 @@ def make_grace(node: Node, days: int) -> Node:
     return replace(node, settings=msgspec.structs.replace(node.settings, renewal_grace_days=days))
 
 
+@on_sqlite
 def test_a_certificate_from_the_future_is_not_served_yet(node: Node, scope: Scope) -> None:
     async def story() -> None:
         connection = joined(node, scope)
@@ -214,6 +221,7 @@ def test_first_use_of_the_renewed_certificate_retires_the_old_one(node: Node, sc
     run(story)
 
 
+@on_sqlite
 def test_renewals_that_are_refused(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -232,6 +240,7 @@ def test_renewals_that_are_refused(node: Node, scope: Scope) -> None:
     run(story)
 
 
+@on_sqlite
 def test_four_connections_of_one_device(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -248,6 +257,7 @@ def test_four_connections_of_one_device(node: Node, scope: Scope) -> None:
     run(story)
 
 
+@on_sqlite
 def test_paths_methods_and_bodies_that_are_refused(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:

@@ -23,6 +23,10 @@ AT = datetime(2026, 5, 1, tzinfo=UTC)
 INSTALLATION = "a" * 32
 
 
+# What happens in memory needs one database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def scope(node: Node) -> Scope:
     return admin_scope(node)
@@ -89,6 +93,7 @@ def test_a_node_that_dies_between_commit_and_answer_loses_nothing(
     run(story)
 
 
+@on_sqlite
 def test_batches_of_many_devices_share_one_transaction(
     node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +119,7 @@ def test_batches_of_many_devices_share_one_transaction(
     run(story)
 
 
+@on_sqlite
 def test_one_batch_does_not_take_the_others_down(node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         real = work.report
@@ -136,6 +142,7 @@ def test_one_batch_does_not_take_the_others_down(node: Node, scope: Scope, monke
     run(story)
 
 
+@on_sqlite
 def test_a_full_queue_says_when_to_come_back(node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "MAX_QUEUED", 0)
 
@@ -164,6 +171,7 @@ def test_a_lost_database_is_no_acknowledgement(node: Node, scope: Scope, monkeyp
     run(story)
 
 
+@on_sqlite
 def test_shutdown_commits_what_was_taken(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
@@ -178,6 +186,7 @@ def test_shutdown_commits_what_was_taken(node: Node, scope: Scope) -> None:
     run(story)
 
 
+@on_sqlite
 def test_an_empty_or_oversized_batch_is_refused_by_name(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:

@@ -22,6 +22,10 @@ from tidegate.trust.pki.profile import identity_of
 from tidegate.wire.enrollment import Enroll
 
 
+# What happens in memory needs one database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def scope(node: Node) -> Scope:
     return admin_scope(node)
@@ -94,6 +98,7 @@ def test_a_refused_enrollment_spends_nothing(node: Node, scope: Scope) -> None:
     assert tokens.get(scope, node, made.view.id).uses_spent == 0
 
 
+@on_sqlite
 @pytest.mark.parametrize("bad", ["", "no pem", "rsa", "two", "tampered"])
 def test_a_request_that_proves_no_p256_key_is_refused(node: Node, scope: Scope, bad: str) -> None:
     good = csr(new_key())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
 
 import anyio
@@ -12,9 +12,9 @@ from tidegate.control.problems import Malformed, headers_of, invalid_from, probl
 from tidegate.errors import TidegateError, TooLarge, TooMany
 from tidegate.wire.problem import PROBLEM_JSON
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_SECONDS = 30
 _JSON = msgspec.json.Encoder()
@@ -53,7 +53,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return bytes(whole)
 
 
-async def _receive(receive: Receive) -> dict[str, Any]:
+async def _receive(receive: Receive) -> MutableMapping[str, Any]:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected

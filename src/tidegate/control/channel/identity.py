@@ -65,6 +65,7 @@ class Identities:
         """`changed` is called for each device whose identity is not what it was."""
         self._node = node
         self._changed = changed
+        self._grace = renewal.grace(node)
         self._live: dict[str, Identity] = {}
         self._refs: dict[DeviceId, DeviceRef] = {}
         self._of_device: dict[DeviceId, tuple[str, ...]] = {}
@@ -100,7 +101,7 @@ class Identities:
                 identity.device_state if identity else "active",
                 self._node.clock.now(),
                 renewing=renewing,
-                grace=renewal.grace(self._node),
+                grace=self._grace,
             )
             if isinstance(decided, Refusal) or identity is None:
                 await self._note(identity, decided)
