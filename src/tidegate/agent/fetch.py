@@ -127,6 +127,8 @@ class TargetFetcher:
         offset = store.partial_length(target.sha256)
         if offset < target.length:
             self._receive(target, offset, store, wanted)
+            if store.partial_length(target.sha256) == 0:
+                raise Unavailable(f"cannot fetch {target.path}: the node sent nothing")
         store.finish(target.sha256, target.length)
 
     def _receive(self, target: Target, offset: int, store: Contents, wanted: Callable[[], bool]) -> None:
