@@ -33,7 +33,6 @@ from tidegate.testing.channel import (
 from tidegate.testing.node import admin_scope
 from tidegate.wire import device as wire
 
-
 # What happens in memory needs one database.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

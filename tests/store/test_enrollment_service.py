@@ -21,7 +21,6 @@ from tidegate.testing.node import admin_scope
 from tidegate.trust.pki.profile import identity_of
 from tidegate.wire.enrollment import Enroll
 
-
 # What happens in memory needs one database.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
