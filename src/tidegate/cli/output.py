@@ -53,7 +53,9 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._out = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        # Into a file or a pipe there is no width to keep to.
+        width = None if sys.stdout.isatty() else 240
+        self._out = Console(file=sys.stdout, width=width, highlight=False)
         self._err = Console(file=sys.stderr, soft_wrap=True, highlight=False)
 
     def say(self, text: str) -> None:

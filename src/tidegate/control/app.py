@@ -28,6 +28,7 @@ from tidegate.control.api.operations import routes
 from tidegate.control.blobs import open_blobs
 from tidegate.control.channel import app as channel_app
 from tidegate.control.channel.app import ChannelApp
+from tidegate.control.channel.load import MAX_FACTOR
 from tidegate.control.console import app as console_app
 from tidegate.control.server import Listener
 from tidegate.control.services.hub import Hub
@@ -167,7 +168,8 @@ class Service:
 
     def _listeners(self) -> list[Listener]:
         files = self.node.keyring.serving_files()
-        idle = self.settings.interval_seconds * 3 + 60
+        # The channel widens the interval under load; that must not cost a handshake a heartbeat.
+        idle = self.settings.interval_seconds * MAX_FACTOR + 60
         room = max(1_000, server.raise_file_limit() - _CONSOLE_CONNECTIONS - 1_000)
         made = [
             Listener(

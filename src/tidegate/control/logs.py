@@ -34,7 +34,9 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
     last: Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -51,8 +53,9 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(log_level.upper())
-    # Its own start and stop lines say less than ours; what goes wrong it tells as a warning or error.
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    # Their lines of routine say less than ours; what goes wrong they tell as a warning or error.
+    for name in ("uvicorn", "alembic"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:

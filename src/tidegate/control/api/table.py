@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from types import ModuleType
-
-from tidegate.control.api import artifacts, audit, devices, enrollment, groups, health, openapi, people, trust
+from tidegate.control.api import artifacts, audit, devices, enrollment, groups, health, openapi, people, rollouts, trust
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
 
-
-def _landing() -> list[ModuleType]:
-    name = "tidegate.control.api.rollouts"
-    return [importlib.import_module(name)] if importlib.util.find_spec(name) else []
-
-
-MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, *_landing())
+MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts)
 
 
 def calls() -> list[Operation | RawRoute]:

@@ -91,9 +91,9 @@ def _write_if_due(node: Node, chain: int) -> Checkpoint | None:
         head = store.head(tx, chain)
         new = head.sequence - start.sequence
         waited = last is None or now - datetime.fromisoformat(last.at) >= EVERY
+        if new < 0 or (new == 0 and head != start):
+            raise Untrusted(f"cannot trust the audit chain {chain}: its head is not the one at the last checkpoint")
         if new == 0 or (new < EVERY_RECORDS and not waited):
-            if new == 0 and head != start:
-                raise Untrusted(f"cannot trust the audit chain {chain}: its head is not the one at the last checkpoint")
             return None
         verdict = audit.check(store.walk(tx, chain, after=start.sequence), start)
     if verdict.broken is not None or verdict.head != head:
