@@ -10,7 +10,7 @@ from tidegate.control.console import words
 from tidegate.control.console.gauges import Failures
 from tidegate.control.console.pictures import Gate, GateState, Wave
 from tidegate.control.domain.rollouts.model import OPEN, AssignmentState, RolloutState
-from tidegate.control.services.rollouts import Preview, RolloutDetail, WavePreview, WaveView
+from tidegate.control.services.rollouts import AssignmentView, Preview, RolloutDetail, WavePreview, WaveView
 
 _S = AssignmentState
 
@@ -143,4 +143,25 @@ def gate_words(rollout: RolloutDetail, now: datetime) -> list[str]:
 def sentence(text: str) -> tuple[str, str]:
     """The waiting_on sentence as a heading and what follows it."""
     cut = min((at for at in (text.find(": "), text.find(". ")) if at > 0), default=-1)
-    return (text, "") if cut < 0 else (text[:cut], text[cut + 2 :])
+    return (text, "") if cut < 0 else (text[:cut], text[cut + 2 : cut + 3].upper() + text[cut + 3 :])
+
+
+_STATE_WORDS = {
+    _S.PENDING: "its wave is not released, or it waits to be served",
+    _S.ASSIGNED: "served; the device has not reported on it yet",
+    _S.READY: "staged and verified, waits for leave",
+    _S.HEALTHY: "applied, every probe passed",
+    _S.SUPERSEDED: "a newer rollout of the same artifact served it",
+    _S.SKIPPED: "counts for nothing",
+    _S.REVERTED: "went back to what it had",
+    _S.REVERTING: "told to go back to what it had",
+}
+
+
+def state_words(row: AssignmentView, rollout: RolloutDetail | None = None) -> str:
+    """What there is to say of a device by its state alone, when it gave no reason."""
+    if row.state is _S.PENDING and rollout is not None:
+        if row.wave > rollout.released_wave:
+            return f"wave {row.wave} is not released"
+        return f"waits to be served: at most {rollout.max_in_flight:,} at once, or it is offline or held"
+    return _STATE_WORDS.get(row.state, "")

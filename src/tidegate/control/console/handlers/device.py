@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from tidegate.control.console.views import device_state, device_why, hardware_facts
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.console.waves import state_words
 from tidegate.control.domain.devices import DeviceEvent
 from tidegate.control.domain.rollouts.model import OPEN
 from tidegate.control.services import devices, explain, holds, rollouts
@@ -56,6 +57,7 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
             "facts": hardware_facts(device),
             "events": detail.events[:EVENTS],
             "event_tone": event_tone,
+            "state_words": state_words,
             "open_work": sum(1 for row in history if row.state in OPEN),
             "hold_hours": HOLD_HOURS,
         },
@@ -75,7 +77,7 @@ def installed_words(row: Installed) -> tuple[str, str]:
         said = f": {row.restore_reason}" if row.restore_reason else ""
         return "restore", f"restore {row.restore}{said}"
     if row.running_version is None:
-        return "never", "not reported yet" if row.goal_version else "removed"
+        return "never", "not reported yet" if row.goal_version else "nothing of it is installed"
     if row.goal_version == row.running_version:
         return "healthy", f"what rollout {row.rollout} left there" if row.rollout else "as it should be"
     return "open", f"should be {row.goal_version or 'nothing'}"

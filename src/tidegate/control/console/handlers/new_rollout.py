@@ -237,20 +237,9 @@ def _page(
             "probes": PROBES,
             "preview": preview,
             "waves": waves.preview_picture(preview) if preview else [],
-            "sizes": _sizes(form, preview),
         },
         problem=problem,
     )
-
-
-def _sizes(form: Typed, preview: Preview | None) -> list[str]:
-    """The cohort beside each row of the form; empty rows have none."""
-    found = iter(preview.waves if preview else ())
-    sizes = []
-    for row in form.waves:
-        wave = next(found, None) if row.to else None
-        sizes.append(f"{wave.size:,}" if wave else "")
-    return sizes
 
 
 PAGES = (

@@ -9,7 +9,7 @@ from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.domain.rollouts.model import IN_FLIGHT, WITH_LEAVE, WITHOUT_LEAVE, AssignmentState, Verb
 from tidegate.control.services import rollouts
-from tidegate.control.services.rollouts import AssignmentFilter, AssignmentView, RolloutDetail, TimelineEntry, VerbView
+from tidegate.control.services.rollouts import AssignmentFilter, RolloutDetail, TimelineEntry, VerbView
 from tidegate.errors import NotFound, Refused, TidegateError
 from tidegate.ids import RolloutId
 from tidegate.wire.device import ExecProbe, FileProbe, HttpProbe, Probe
@@ -93,25 +93,6 @@ def probe_words(probe: Probe) -> str:
     return f"{what}, {attempts} of {words.duration(probe.timeout_seconds)}"
 
 
-_STATE_WORDS = {
-    _S.PENDING: "waits to be served: at most {limit} at once, or it is offline or held",
-    _S.ASSIGNED: "served; the device has not reported on it yet",
-    _S.READY: "staged and verified, waits for leave",
-    _S.HEALTHY: "applied, every probe passed",
-    _S.SUPERSEDED: "a newer rollout of the same artifact served it",
-    _S.SKIPPED: "counts for nothing",
-    _S.REVERTED: "went back to what it had",
-    _S.REVERTING: "told to go back to what it had",
-}
-
-
-def state_words(row: AssignmentView, rollout: RolloutDetail) -> str:
-    """Why nothing more is said of a device, by its state."""
-    if row.state is _S.PENDING and row.wave > rollout.released_wave:
-        return f"wave {row.wave} is not released"
-    return _STATE_WORDS.get(row.state, "").format(limit=rollout.max_in_flight)
-
-
 def shown(visit: Visit) -> Outcome:
     return _show(visit, RolloutId(visit.integer("id")))
 
@@ -142,7 +123,7 @@ def _show(visit: Visit, rollout_id: RolloutId, problem: TidegateError | None = N
             "why_short": _why_short,
             "entry_look": entry_look,
             "probe_words": probe_words,
-            "state_words": state_words,
+            "state_words": waves.state_words,
             "failures": waves.failures(rollout),
             "waves": waves.picture(rollout, visit.now),
             "labels": waves.REVERT_LABELS if reverts else ("healthy", "open", "rolled_back", "failed"),

@@ -14,13 +14,23 @@
 
   const opened = (element) => [...element.querySelectorAll("details[id][open]")].map((details) => details.id);
 
+  // Whether an open sheet shows what the server says; what a person opened or typed is no difference.
+  const same = (element, html) => {
+    const box = document.createElement("template");
+    box.innerHTML = html;
+    const plain = element.cloneNode(true);
+    for (const details of plain.querySelectorAll("details.act[open]")) details.removeAttribute("open");
+    return box.content.firstElementChild?.isEqualNode(plain) ?? false;
+  };
+
   const swap = (element, html) => {
     const box = document.createElement("template");
     box.innerHTML = html;
     const fresh = box.content.firstElementChild;
     if (fresh === null || fresh.id !== element.id) return;
-    const focus = element.contains(document.activeElement) ? document.activeElement : null;
     for (const id of opened(element)) fresh.querySelector("#" + CSS.escape(id))?.setAttribute("open", "");
+    if (fresh.isEqualNode(element)) return;
+    const focus = element.contains(document.activeElement) ? document.activeElement : null;
     if (element.querySelector(".btn")) changedAt = performance.now();
     element.replaceWith(fresh);
     if (focus?.id) document.getElementById(focus.id)?.focus({ preventScroll: true });
@@ -30,6 +40,7 @@
     const element = document.getElementById(id);
     if (element === null) return false;
     if (busy(element)) {
+      if (same(element, html)) return true;
       held.set(id, html);
       for (const note of element.querySelectorAll("details[open] .sheet__changed")) note.hidden = false;
     } else {

@@ -1,0 +1,48 @@
+"""One serving node and one browser for all tests of the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from tests.browser.serving import FLAGS, Opens, Site, Window, note, serving
+
+from tidegate.testing.node import admin_scope
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(tmp_path_factory.mktemp("site") / "node") as service:
+        node = service.node
+        yield Site(node, node.settings.effective_console_url, admin_scope(node))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_window(site: Site, chromium: Browser) -> Iterator[Opens]:
+    """Opens windows; options are those of a browser context."""
+    opened: list[Window] = []
+
+    def open_(**options: object) -> Window:
+        context = chromium.new_context(ignore_https_errors=True, **options)  # type: ignore[arg-type]
+        context.set_default_timeout(10_000)
+        window = Window(context, context.new_page(), site.url)
+        window.page.on("console", lambda message: note(window, message.type, message.text))
+        window.page.on("pageerror", lambda error: window.complaints.append(f"script: {error}"))
+        window.page.on("dialog", lambda dialog: window.complaints.append(f"dialog: {dialog.message}"))
+        opened.append(window)
+        return window
+
+    yield open_
+    complaints = [complaint for window in opened for complaint in window.complaints]
+    for window in opened:
+        window.context.close()
+    assert complaints == []

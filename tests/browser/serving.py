@@ -1,0 +1,141 @@
+"""A real node with TLS in a thread, simulated devices beside it, and windows of a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page
+
+from tidegate.clock import SystemClock
+from tidegate.control import settings
+from tidegate.control.app import Service
+from tidegate.control.domain.access import Scope
+from tidegate.control.services import artifacts, rollouts, setup, uploads
+from tidegate.control.services.node import Node
+from tidegate.control.services.rollouts import NewRollout, RolloutDetail, Target
+from tidegate.control.services.rollouts.planning import plan_all
+from tidegate.testing.fleet import SimDevice, enroll
+from tidegate.wire.descriptor import ModelManifest
+from tidegate.wire.device import ExecProbe
+from tidegate.wire.operator.artifacts import NewFile, PublishArtifact
+
+PASSWORD = "correct horse battery staple"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+START_SECONDS = 30
+#: What must stay text wherever it is shown.
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@dataclass
+class Site:
+    """A serving node and what tests do to it from outside."""
+
+    node: Node
+    url: str
+    scope: Scope
+    fleet: dict[str, SimDevice] = field(default_factory=dict)
+
+    def publish(self, name: str, version: str, content: bytes = b"weights") -> None:
+        upload = uploads.upload_stream(self.scope, self.node, "model.onnx", len(content), [content])
+        manifest = ModelManifest(framework="onnx", description=HOSTILE)
+        files = (NewFile(name="model.onnx", upload=upload.id),)
+        request = PublishArtifact(name=name, version=version, files=files, manifest=manifest)
+        artifacts.publish(self.scope, self.node, request)
+
+    def devices(self, prefix: str, count: int, group: str | None = None) -> list[SimDevice]:
+        made = enroll(self.node, self.scope, [f"{prefix}-{i:02d}" for i in range(count)], group)
+        self.fleet |= {one.ref.name: one for one in made}
+        for one in made:
+            one.seen()
+        return made
+
+    def roll_out(self, name: str, version: str, target: Target, waves: list[dict[str, object]]) -> RolloutDetail:
+        request = NewRollout(
+            artifact=name,
+            version=version,
+            target=target,
+            strategy={"waves": waves, "max_failure_rate": "0.1"},
+            probes=(ExecProbe(name="self-test"),),
+        )
+        return rollouts.create_rollout(self.scope, self.node, request)
+
+    def run(self, devices: list[SimDevice], rounds: int = 3) -> None:
+        for _ in range(rounds):
+            plan_all(self.node)
+            for device in devices:
+                device.tick()
+        plan_all(self.node)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Service]:
+    """The whole program on ports that the system chose, in an event loop of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="node")
+    thread.start()
+    try:
+        made = setup.initialise(
+            folder,
+            {"console_bind": "127.0.0.1:0", "device_bind": "127.0.0.1:0", "metrics_bind": ""},
+            SystemClock(),
+            password=PASSWORD,
+        )
+        service = Service(settings.load(made.settings_file))
+        _wait(asyncio.run_coroutine_threadsafe(service.start(), loop))
+        try:
+            yield service
+        finally:
+            _wait(asyncio.run_coroutine_threadsafe(service.stop(), loop))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(START_SECONDS)
+        loop.close()
+
+
+def _wait(future: Future[None]) -> None:
+    future.result(START_SECONDS)
+
+
+@dataclass
+class Window:
+    """One browser context whose every complaint is collected: a violation of the policy fails the test."""
+
+    context: BrowserContext
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.url + path)
+        return self.page
+
+    def sign_in(self, name: str = "admin", password: str = PASSWORD) -> Page:
+        self.go("/signin")
+        self.page.get_by_label("User name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        return self.page
+
+
+Opens = Callable[..., Window]
+
+
+def note(window: Window, kind: str, text: str) -> None:
+    # Refusals are part of several tests; the browser reports their status by itself.
+    expected = text.startswith("Failed to load resource: the server responded with a status of 4")
+    if kind == "error" and not expected:
+        window.complaints.append(f"{kind}: {text}")

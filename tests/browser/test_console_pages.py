@@ -1,0 +1,151 @@
+"""Every page, in both themes, wide and narrow: accessible, within its width, light, and nothing but text in it."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Response
+from tests.browser.serving import HOSTILE, Opens, Site, Window
+
+from tidegate.control.console.pages import PAGES
+from tidegate.control.domain.rollouts.model import Verb
+from tidegate.control.services import devices, holds, rollouts
+from tidegate.control.services.holds import HeldDevice
+from tidegate.control.services.rollouts import Target
+
+pytestmark = pytest.mark.browser
+
+WIDE = {"width": 1440, "height": 900}
+NARROW = {"width": 390, "height": 844}
+MOST_BYTES = 100_000
+
+
+@pytest.fixture(scope="module")
+def paths(site: Site) -> dict[str, str]:
+    """A fleet in which every page has something to show, and an address for every page of the table."""
+    for version in ("1.0", "2.0"):
+        site.publish("pages-model", version)
+    site.publish("pages-gate", "1")
+    fleet = site.devices("page", 10, "pages")
+    first = site.roll_out("pages-model", "1.0", Target(group="pages"), [{"percent": 100}])
+    site.run(fleet, 2)
+    waiting = site.roll_out(
+        "pages-model",
+        "2.0",
+        Target(group="pages"),
+        [{"percent": 10}, {"percent": 50, "approval": "manual", "soak_seconds": 60}, {"percent": 100}],
+    )
+    site.run(fleet, 2)
+    halted = site.roll_out("pages-gate", "1", Target(group="pages"), [{"percent": 50}, {"percent": 100}])
+    rollouts.command_rollout(site.scope, site.node, halted.id, Verb.HALT, reason=HOSTILE)
+    holds.hold(site.scope, site.node, HeldDevice("page-01"), HOSTILE)
+    devices.decommission(site.scope, site.node, "page-09")
+    named = {"name": "pages-model", "version": "2.0"}
+    found = {
+        page.path: page.path.replace("{id:int}", str(waiting.id))
+        .replace("/devices/{name}", "/devices/page-01")
+        .replace("{name}", named["name"])
+        .replace("{version}", named["version"])
+        for page in PAGES
+        if page.method == "GET" and page.path != "/trust/root.json"
+    }
+    return found | {
+        "sign in": "/signin",
+        "completed": f"/rollouts/{first.id}",
+        "halted": f"/rollouts/{halted.id}",
+        "all devices of a rollout": f"/rollouts/{halted.id}?show=all",
+        "decommissioned": "/devices/page-09",
+        "nobody found": "/devices?q=nobody",
+        "not found": "/rollouts/999999",
+        "node's chain": "/audit?chain=node",
+    }
+
+
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_fits_and_is_light(
+    site: Site, paths: dict[str, str], open_window: Opens, theme: str, width: str
+) -> None:
+    window = open_window(viewport=WIDE if width == "wide" else NARROW, color_scheme=theme)
+    weighed = _weigh(window.page)
+    window.sign_in()
+    axe = Axe() if (width, theme) in (("wide", "light"), ("narrow", "dark")) else None
+    trouble = []
+    for name, path in paths.items():
+        weighed.clear()
+        page = window.go("/signin?next=" + path if name == "sign in" else path)
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            trouble.append(f"{name}: wider than the window")
+        if page.locator("[style]").count() or page.locator("main").count() != 1 or page.locator("h1").count() != 1:
+            trouble.append(f"{name}: a style attribute, or not one main and one h1")
+        if axe is not None:
+            found = axe.run(page, options={"resultTypes": ["violations"]})
+            trouble += [
+                f"{name}: {one['id']} at {[node['target'] for node in one['nodes'][:3]]}"
+                for one in found.response["violations"]
+            ]
+        if sum(weighed) > MOST_BYTES:
+            trouble.append(f"{name}: {sum(weighed)} bytes")
+    assert trouble == []
+
+
+def _weigh(page: Page) -> list[int]:
+    """Bytes of every answer as they travelled; a stream of updates has no end and is not waited for."""
+    sizes: list[int] = []
+
+    def measure(response: Response) -> None:
+        if "/live" not in response.url and response.status == 200:
+            sizes.append(int(response.headers.get("content-length", "0")))
+
+    page.on("response", measure)
+    return sizes
+
+
+def test_what_people_wrote_stays_text(site: Site, paths: dict[str, str], open_window: Opens) -> None:
+    window = open_window()
+    window.sign_in()
+    for name in ("halted", "/devices/{name}", "/artifacts/{name}/{version}", "/audit"):
+        page = window.go(paths[name])
+        assert page.locator("img").count() == 0
+        assert HOSTILE in page.inner_text("main")
+
+
+def test_the_sign_in_page_in_both_themes(site: Site, open_window: Opens) -> None:
+    for theme in ("light", "dark"):
+        window = open_window(color_scheme=theme, viewport=NARROW)
+        page = window.go("/signin")
+        assert Axe().run(page).response["violations"] == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+def test_answers_carry_the_policy_and_assets_are_kept(site: Site, open_window: Opens) -> None:
+    window = open_window()
+    seen: list[Response] = []
+    window.page.on("response", seen.append)
+    window.sign_in()
+    documents = [one for one in seen if one.request.resource_type == "document" and one.status == 200]
+    assert documents
+    for one in documents:
+        assert one.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
+        assert one.headers["cache-control"] == "no-store"
+    loaded = [one for one in seen if "/static/" in one.url]
+    assert {one.url.rpartition("/")[2] for one in loaded} >= {"tokens.css", "console.css", "console.js", "htmx.min.js"}
+    assert all("immutable" in one.headers["cache-control"] for one in loaded)
+
+
+def test_a_theme_is_kept_by_a_form_post(site: Site, open_window: Opens) -> None:
+    window = open_window(java_script_enabled=False, color_scheme="light")
+    page = window.sign_in()
+    page.locator(".menu > summary").click()
+    page.get_by_label("Dark").check()
+    page.get_by_role("button", name="Keep this theme").click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    window.go("/devices")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_the_trust_warning_is_on_every_page(site: Site, paths: dict[str, str], open_window: Opens) -> None:
+    window: Window = open_window()
+    window.sign_in()
+    for name in ("/", "/devices", "halted", "/audit", "not found"):
+        assert window.go(paths[name]).get_by_role("region", name="Trust warning").is_visible()
