@@ -20,7 +20,7 @@ def commands() -> None:
 @commands.command("list")
 @click.option("--search", default="", help="Part of the name.")
 @click.option("--state", default="active", show_default=True, type=click.Choice(["active", "decommissioned", "all"]))
-@click.option("--presence", default="", type=click.Choice(["online", "offline", "never"]))
+@click.option("--presence", type=click.Choice(["online", "offline", "never"]))
 @click.option("--group", default="", help="Only devices of this group.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only devices with this tag; may be repeated.")
 @click.option("--artifact", default="", help="Only devices that run this artifact.")
