@@ -16,7 +16,7 @@ from tidegate.agent.execute import Executor, Waiting
 from tidegate.agent.files import Files, RealFiles
 from tidegate.agent.outbox import TERMINAL
 from tidegate.agent.parts import Contents, Parts, ProbeResult
-from tidegate.agent.transaction.model import Book, Slot
+from tidegate.agent.transaction.book import Book, Slot
 from tidegate.agent.view import View
 from tidegate.testing.clock import FakeClock
 from tidegate.testing.machine import Published, Violation

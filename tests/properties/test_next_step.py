@@ -9,29 +9,31 @@ from hypothesis import strategies as st
 
 from tidegate.agent.transaction.decide import goes_on_unwritten, next_step
 from tidegate.agent.transaction.model import (
-    AskLeave,
     Attempt,
-    Clean,
-    Close,
     Facts,
-    Fetch,
     Fetched,
     Kind,
     Leave,
-    LookAgain,
     Order,
     Outcome,
     Phase,
     ProbePlan,
     Record,
     Release,
+    Trouble,
+)
+from tidegate.agent.transaction.steps import (
+    AskLeave,
+    Clean,
+    Close,
+    Fetch,
+    LookAgain,
     Restore,
     RunProbe,
     Stage,
     Step,
     Switch,
     Tell,
-    Trouble,
     Wait,
 )
 

@@ -18,8 +18,10 @@ from tidegate.agent.observe import Life, observe, running_version
 from tidegate.agent.orders import order_of
 from tidegate.agent.parts import Parts
 from tidegate.agent.perform import TROUBLE_RETRY_SECONDS, Performer, Stopped, words
+from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.decide import goes_on_unwritten, next_step
-from tidegate.agent.transaction.model import IN_FLIGHT, Book, Close, LookAgain, Record, Wait
+from tidegate.agent.transaction.model import IN_FLIGHT, Record
+from tidegate.agent.transaction.steps import Close, LookAgain, Wait
 from tidegate.errors import Invalid, Unavailable
 from tidegate.wire.device import DesiredState
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.agent.files import Files, RealFiles, replace_durably
-from tidegate.agent.transaction.model import Book
+from tidegate.agent.transaction.book import Book
 
 MAX_BYTES = 16 << 20
 _MAGIC = b"tidegate-journal 1 "

@@ -11,17 +11,8 @@ import msgspec
 from tidegate.agent.parts import Contents, Parts
 from tidegate.agent.payloads.base import Payload, PayloadFacts
 from tidegate.agent.requirements import unmet
-from tidegate.agent.transaction.model import (
-    Attempt,
-    Book,
-    Facts,
-    Fetched,
-    Leave,
-    Record,
-    Release,
-    Slot,
-    Trouble,
-)
+from tidegate.agent.transaction.book import Book, Slot
+from tidegate.agent.transaction.model import Attempt, Facts, Fetched, Leave, Record, Release, Trouble
 from tidegate.clock import Clock
 from tidegate.errors import Untrusted
 from tidegate.wire import descriptor as descriptors

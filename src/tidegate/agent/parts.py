@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tidegate.agent.journal import Damaged
 from tidegate.agent.payloads.base import Payload
-from tidegate.agent.transaction.model import Book
+from tidegate.agent.transaction.book import Book
 from tidegate.clock import Clock
 from tidegate.wire.device import LeaveAnswer, LeaveRequest, Probe, Report, Work
 

@@ -11,21 +11,9 @@ from tidegate.agent.observe import Asked, Life, contents, payload_of, read_descr
 from tidegate.agent.orders import probe_of, work_of
 from tidegate.agent.parts import Parts
 from tidegate.agent.payloads.base import Payload
-from tidegate.agent.transaction.model import (
-    AskLeave,
-    Attempt,
-    Book,
-    Clean,
-    Fetch,
-    Fetched,
-    Record,
-    Restore,
-    RunProbe,
-    Stage,
-    Step,
-    Switch,
-    Tell,
-)
+from tidegate.agent.transaction.book import Book
+from tidegate.agent.transaction.model import Attempt, Fetched, Record
+from tidegate.agent.transaction.steps import AskLeave, Clean, Fetch, Restore, RunProbe, Stage, Step, Switch, Tell
 from tidegate.errors import Defect, Refused, TidegateError, Unavailable
 from tidegate.wire.descriptor import Descriptor
 from tidegate.wire.device import LeaveRequest, Report

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tidegate.agent import state
 from tidegate.agent.journal import Damaged
-from tidegate.agent.transaction.model import IN_FLIGHT, Book, Phase, Record, Slot
+from tidegate.agent.transaction.book import Book, Slot
+from tidegate.agent.transaction.model import IN_FLIGHT, Phase, Record
 from tidegate.wire.device import DesiredState, InProgress, Installed, ReportState
 
 MAX_ITEMS = 256

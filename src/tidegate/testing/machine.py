@@ -17,7 +17,8 @@ from tidegate.agent import journal as journals
 from tidegate.agent.execute import Executor, Waiting
 from tidegate.agent.outbox import Box
 from tidegate.agent.parts import Parts
-from tidegate.agent.transaction.model import LEAVE_SECONDS, TRIAL_CEILING, Book, Phase, Record, Release, Slot
+from tidegate.agent.transaction.book import Book, Slot
+from tidegate.agent.transaction.model import LEAVE_SECONDS, TRIAL_CEILING, Phase, Record, Release
 from tidegate.testing.clock import FakeClock
 from tidegate.testing.machine_parts import Content, Model, Notes, Outside, Reports
 from tidegate.wire import descriptor as descriptors

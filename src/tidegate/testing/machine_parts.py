@@ -13,7 +13,8 @@ from tidegate.agent.journal import Damaged
 from tidegate.agent.outbox import with_report
 from tidegate.agent.parts import Contents, ProbeResult
 from tidegate.agent.payloads.base import PayloadFacts
-from tidegate.agent.transaction.model import Book, Outcome, Phase, Release
+from tidegate.agent.transaction.book import Book
+from tidegate.agent.transaction.model import Outcome, Phase, Release
 from tidegate.errors import Refused, Unavailable, Untrusted
 from tidegate.wire.descriptor import Descriptor
 from tidegate.wire.device import LeaveAnswer, LeaveRequest, Probe, Report, Work

@@ -1,4 +1,4 @@
-"""What the update transaction is about: record (what we meant), facts (what the machine is), step (what next).
+"""What the update transaction is about: the record (what we meant) and the facts (what the machine is).
 
 Plain values only, so that every state the device can be in can be written down in a test. The journal
 (agent/journal.py) makes records durable, agent/execute.py observes facts and performs steps.
@@ -6,7 +6,7 @@ Plain values only, so that every state the device can be in can be written down 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 #: Process lives that may run a version on trial; one more restart than this and the device goes back.
@@ -15,8 +15,6 @@ TRIAL_CEILING = 3
 RESTORE_ATTEMPTS = 3
 #: Leave older than this at the start is void, whatever the answer said (SPEC section 7).
 LEAVE_SECONDS = 60.0
-#: Terminal outcomes remembered beyond those of work that the node still names.
-OUTCOMES_KEPT = 1024
 
 
 class Kind(StrEnum):
@@ -172,155 +170,3 @@ class Facts:
     restore_trouble: str = ""
     cleaned: bool = False
     untellable: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """The record changed: journal it, then observe and decide anew. No other step comes with a changed record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Put the fact that `state` was reached into the outbox."""
-
-    state: str
-    reason: str = ""
-    output: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Download and verify the goal's descriptor and files into the content store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Lay the goal out beside what runs, whole by one rename."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskLeave:
-    """Ask the node whether to start applying now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """Make `to` current, by one rename."""
-
-    to: Release | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunProbe:
-    """Wait `delay_seconds`, then make attempt `number` of the order's probe `probe`."""
-
-    probe: int
-    number: int
-    delay_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restore:
-    """Make `to` current again, from what is on the device, by one rename."""
-
-    to: Release | None
-
-
-@dataclass(frozen=True, slots=True)
-class Clean:
-    """Remove what nobody needs any more: versions and contents other than current, previous and staged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The transaction is over: remember its outcome and drop its record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do now; `reason` is for people, `retry_seconds` None means until something changes."""
-
-    reason: str
-    retry_seconds: float | None = None
-
-
-Step = LookAgain | Tell | Fetch | Stage | AskLeave | Switch | RunProbe | Restore | Clean | Close | Wait
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What the journal knows of one artifact name: `previous` is kept until the next commit."""
-
-    current: Release | None = None
-    previous: Release | None = None
-    payload: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A terminal outcome, remembered so that the same work id is never done twice."""
-
-    outcome: Outcome
-    reason: str = ""
-    output: str = ""
-    running_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """All that the journal holds: a slot per artifact name, a record per open work id, an outcome per finished one."""
-
-    slots: dict[str, Slot] = field(default_factory=dict)
-    records: tuple[Record, ...] = ()
-    ended: dict[str, Ended] = field(default_factory=dict)
-
-    def record(self, work: str) -> Record | None:
-        return next((record for record in self.records if record.order.work == work), None)
-
-    def names(self) -> frozenset[str]:
-        """Artifact names that the journal knows of."""
-        return frozenset({*self.slots, *(record.order.artifact for record in self.records)})
-
-    def kept(self, name: str) -> frozenset[Release]:
-        """Versions of `name` that must stay on the device: current, previous, and both ends of what is under way."""
-        slot = self.slots.get(name, Slot())
-        ends = [slot.current, slot.previous]
-        for record in self.records:
-            if record.order.artifact == name and record.phase is not Phase.DONE:
-                ends += [record.order.goal, record.way_back]
-        return frozenset(release for release in ends if release is not None)
-
-    def entered(self, record: Record) -> Book:
-        """With `record` in place of the one of the same work; a finished one settles its slot in the same write."""
-        known = self.record(record.order.work) is not None
-        records = (
-            tuple(record if old.order.work == record.order.work else old for old in self.records)
-            if known
-            else (*self.records, record)
-        )
-        return replace(self, records=records, slots=self._settled(record))
-
-    def _settled(self, record: Record) -> dict[str, Slot]:
-        name, slot = record.order.artifact, self.slots.get(record.order.artifact, Slot())
-        if record.outcome in (Outcome.HEALTHY, Outcome.REVERTED):
-            goal = record.order.goal
-            previous = record.way_back if record.way_back != goal else slot.previous
-            settled = Slot(goal, previous, record.payload or slot.payload)
-        else:
-            # Rolled back, dropped or never begun: what was there before is still what the journal stands for.
-            return self.slots
-        kept = {other: value for other, value in self.slots.items() if other != name}
-        return kept if settled.current is None else kept | {name: settled}
-
-    def closed(self, record: Record, running_version: str | None, named: frozenset[str]) -> Book:
-        """Without the record of this work; `named` are the work ids whose outcome must not be forgotten yet."""
-        records = tuple(old for old in self.records if old.order.work != record.order.work)
-        if record.outcome is None or record.outcome is Outcome.DROPPED:
-            return replace(self, records=records)
-        ended = self.ended | {
-            record.order.work: Ended(record.outcome, record.reason, record.output, running_version),
-        }
-        spare = [work for work in ended if work not in named and work != record.order.work]
-        for work in spare[: max(0, len(ended) - OUTCOMES_KEPT)]:
-            del ended[work]
-        return replace(self, records=records, ended=ended)
