@@ -1,12 +1,17 @@
-"""Runs the fast tests of the rollout decisions with one module's source changed: exit 0 when they did not notice.
+"""Runs the fast tests of the rollout decisions with one module's source changed, for each change given.
 
-python rollout_mutated.py <module> <old text> <new text> <tests>…
+    python rollout_mutated.py <tests>…  <  [["<module>", "<old text>", "<new text>"], …]
+
+Prints pytest's exit code of each as a JSON list; 99 where the old text does not stand there exactly once. Each runs in
+a fork of this process, in which nothing of ours is loaded yet.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -14,7 +19,6 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 import pytest
-
 
 NOT_APPLIED = 99
 
@@ -28,26 +32,36 @@ class Changed(importlib.machinery.SourceFileLoader):
 
 
 class Finder(MetaPathFinder):
-    def __init__(self, module: str) -> None:
-        self.module = module
+    def __init__(self, module: str, loader: Changed) -> None:
+        self.module, self.loader = module, loader
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self.module:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        assert spec is not None
-        assert spec.origin is not None
-        return importlib.util.spec_from_loader(fullname, Changed(fullname, spec.origin))
+        return importlib.util.spec_from_loader(fullname, self.loader) if fullname == self.module else None
+
+
+def run(module: str, old: str, new: str, tests: Sequence[str]) -> int:
+    source = Path(__file__).parents[2].joinpath("src", *module.split(".")).with_suffix(".py")
+    if source.read_text().count(old) != 1:
+        return NOT_APPLIED
+    loader = Changed(module, str(source))
+    loader.old, loader.new = old, new
+    sys.meta_path.insert(0, Finder(module, loader))
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - this fork ends right after
+    options = ["-x", "-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider", "--tb=no"]
+    return int(pytest.main([*options, *tests]))
+
+
+def forked(module: str, old: str, new: str, tests: Sequence[str]) -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(run(module, old, new, tests))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ == "__main__":
-    name, Changed.old, Changed.new, *tests = sys.argv[1:]
-    origin = importlib.util.find_spec(name)
-    if origin is None or origin.origin is None or Path(origin.origin).read_text().count(Changed.old) != 1:
-        sys.stderr.write(f"{name} does not have this text exactly once: {Changed.old}\n")
-        sys.exit(NOT_APPLIED)
-    sys.meta_path.insert(0, Finder(name))
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--no-header", "--tb=line"]
-    sys.exit(pytest.main([*options, *tests]))
+    # Plugins would cost more than the tests, and none of them is needed.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+    sys.stdout.write(json.dumps([forked(*change, sys.argv[1:]) for change in json.load(sys.stdin)]))

@@ -421,12 +421,14 @@ def test_a_strategy_reads_back_the_same() -> None:
 def test_cohorts_round_up_and_are_the_same_each_time() -> None:
     devices = [DeviceId(n) for n in range(1, 26)]
     strategy = parse_strategy({"waves": [{"percent": 1}, {"group": "lab"}, {"percent": 50}, {"percent": 100}]})
-    members = {"lab": devices[:5]}
+    canary = cohorts("default", devices, strategy, {"lab": ()})[0]
+    members = {"lab": {*canary, *devices[:5]}}
     first = cohorts("default", devices, strategy, members)
     assert first == cohorts("default", devices[::-1], strategy, members)
     assert sorted(one for wave in first for one in wave) == devices
     assert len(first[0]) == 1
-    assert set(first[1]) == set(devices[:5]) - set(first[0])
+    assert first[0] == canary
+    assert set(first[1]) == set(devices[:5]) - set(canary)
     assert sum(map(len, first[:3])) == 13
     assert cohorts("other", devices, strategy, members) != first
 

@@ -111,7 +111,7 @@ def drifted(before: Assignment, detail: str, context: Context) -> Effect:
     """The device no longer runs what this assignment left there; counts against the rollout while it soaks, once."""
     if before.drifted:
         return Effect(before)
-    counts = context.soaking and before.state is _S.HEALTHY and before.failed_resume_count != context.resume_count
+    counts = context.soaking and before.state is _S.HEALTHY
     after = replace(
         before, drifted=True, failed_resume_count=context.resume_count if counts else before.failed_resume_count
     )
