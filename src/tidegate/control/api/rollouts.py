@@ -6,18 +6,15 @@ from functools import partial
 from typing import cast
 
 from tidegate.control.api.operations import Call, Operation
+from tidegate.control.api.rollout_answers import approval, assignment_page, rollout_info
 from tidegate.control.domain.paging import decode_cursor, encode_cursor
 from tidegate.control.domain.rollouts.model import RolloutState, Verb
 from tidegate.control.services import explain, rollouts
 from tidegate.control.services.rollouts import (
     AssignmentFilter,
-    AssignmentPage,
-    AssignmentView,
     NewRollout,
-    RolloutDetail,
     RolloutFilter,
     Target,
-    WaveView,
 )
 from tidegate.ids import DEVICE_NAME, checked
 from tidegate.wire.operator import rollouts as wire
@@ -41,7 +38,7 @@ def _request(body: wire.NewRollout) -> NewRollout:
 
 
 def _create(call: Call) -> wire.RolloutInfo:
-    return _info(rollouts.create_rollout(call.scope, call.node, _request(call.body)))
+    return rollout_info(rollouts.create_rollout(call.scope, call.node, _request(call.body)))
 
 
 def _preview(call: Call) -> wire.RolloutPreview:
@@ -56,7 +53,7 @@ def _preview(call: Call) -> wire.RolloutPreview:
                 label=one.label,
                 size=one.size,
                 cumulative=one.cumulative,
-                approval=_approval(one.manual),
+                approval=approval(one.manual),
                 soak_seconds=one.soak_seconds,
                 tolerated=one.tolerated,
                 first=one.first,
@@ -94,11 +91,11 @@ def _list(call: Call) -> Page[wire.RolloutInfo]:
         ),
     )
     cursor = None if found.next_before is None else encode_cursor(found.next_before)
-    return Page(tuple(_info(one) for one in found.items), min(found.total, MAX_TOTAL), cursor)
+    return Page(tuple(rollout_info(one) for one in found.items), min(found.total, MAX_TOTAL), cursor)
 
 
 def _get(call: Call) -> wire.RolloutInfo:
-    return _info(rollouts.get_rollout(call.scope, call.node, call.integer("rollout")))
+    return rollout_info(rollouts.get_rollout(call.scope, call.node, call.integer("rollout")))
 
 
 def _assignments(call: Call) -> Page[wire.AssignmentInfo]:
@@ -111,12 +108,12 @@ def _assignments(call: Call) -> Page[wire.AssignmentInfo]:
         offset=query.offset,
         after=cast("tuple[int, int, int] | None", position),
     )
-    return _page(rollouts.list_assignments(call.scope, call.node, call.integer("rollout"), wanted))
+    return assignment_page(rollouts.list_assignments(call.scope, call.node, call.integer("rollout"), wanted))
 
 
 def _of_device(call: Call) -> Page[wire.AssignmentInfo]:
     name = checked(DEVICE_NAME, call.path["device"], "/device")
-    return _page(rollouts.device_rollouts(call.scope, call.node, name))
+    return assignment_page(rollouts.device_rollouts(call.scope, call.node, name))
 
 
 def _timeline(call: Call) -> wire.Timeline:
@@ -134,7 +131,7 @@ def _command(verb: Verb, call: Call) -> wire.RolloutInfo:
     found = rollouts.command_rollout(
         call.scope, call.node, call.integer("rollout"), verb, body.reason, body.generation
     )  # fmt: skip
-    return _info(found)
+    return rollout_info(found)
 
 
 def _abort(call: Call) -> wire.RolloutInfo:
@@ -164,89 +161,6 @@ def _explain(call: Call) -> wire.ExplanationInfo:
     found = explain.explain(call.scope, call.node, query.device, query.artifact)
     facts = tuple(wire.FactInfo(at=one.at, text=one.text, detail=one.detail, tone=one.tone) for one in found.facts)
     return wire.ExplanationInfo(artifact=found.artifact, running=found.running, answer=found.answer, facts=facts)
-
-
-# -- answers ----------------------------------------------------------------------------------------------------------
-
-
-def _approval(manual: bool) -> str:
-    return "manual" if manual else "auto"
-
-
-def _wave(wave: WaveView) -> wire.WaveInfo:
-    return wire.WaveInfo(
-        wave=wave.wave,
-        label=wave.label,
-        percent=wave.percent,
-        size=wave.size,
-        approval=_approval(wave.manual),
-        soak_seconds=wave.soak_seconds,
-        released=wave.released,
-        released_at=wave.released_at,
-        completed_at=wave.completed_at,
-        counts={state.value: count for state, count in wave.counts.items()},
-        unacknowledged=wave.unacknowledged,
-        tolerated=wave.tolerated,
-        absent=wave.absent,
-        held=wave.held,
-    )
-
-
-def _info(found: RolloutDetail) -> wire.RolloutInfo:
-    return wire.RolloutInfo(
-        id=found.id,
-        artifact=found.artifact,
-        version=found.version,
-        kind=found.kind,
-        state=found.state.value,
-        state_since=found.state_since,
-        reason=found.reason,
-        waiting_on=found.waiting_on,
-        target=found.target,
-        target_size=found.target_size,
-        released_wave=found.released_wave,
-        waves=tuple(_wave(one) for one in found.waves),
-        counts={state.value: count for state, count in found.counts.items()},
-        strategy=dict(found.strategy),
-        max_in_flight=found.max_in_flight,
-        probes=found.probes,
-        baseline=found.baseline,
-        created_at=found.created_at,
-        created_by=found.created_by,
-        start_at=found.start_at,
-        soak_until=found.soak_until,
-        completed_at=found.completed_at,
-        abort_policy=found.abort_policy,
-        resume_count=found.resume_count,
-        generation=found.generation,
-        verbs=tuple(
-            wire.VerbInfo(verb=one.verb.value, permission=one.permission, why_not=one.why_not) for one in found.verbs
-        ),
-    )
-
-
-def _page(found: AssignmentPage) -> Page[wire.AssignmentInfo]:
-    cursor = encode_cursor(*found.next_after) if found.next_after else None
-    return Page(tuple(_assignment(one) for one in found.items), min(found.total, MAX_TOTAL), cursor)
-
-
-def _assignment(one: AssignmentView) -> wire.AssignmentInfo:
-    return wire.AssignmentInfo(
-        device=one.device,
-        rollout=one.rollout,
-        artifact=one.artifact,
-        version=one.version,
-        wave=one.wave,
-        state=one.state.value,
-        state_since=one.state_since,
-        reason=one.reason,
-        output=one.output,
-        drifted=one.drifted,
-        served_at=one.served_at,
-        last_seen_at=one.last_seen_at,
-        previous_version=one.previous_version,
-        waiting_on=one.why_waiting,
-    )
 
 
 OPERATIONS: tuple[Operation, ...] = (
