@@ -39,7 +39,7 @@ def main() -> int:
         except (Unexpected, ApiError, RuntimeError, urllib3.exceptions.HTTPError) as error:
             screen.console.print(f"the demo ended early: {error}", style="red", markup=False)
             for log in sorted((folder / "logs").glob("*.log")):
-                tail = log.read_text(errors="replace").splitlines()[-5:]
+                tail = log.read_text(errors="replace").splitlines()[-60 if log.stem == "node" else -5 :]
                 screen.console.print(f"--- {log.stem}", *tail, sep="\n", markup=False, highlight=False)
             return 1
         except KeyboardInterrupt:
