@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from tidegate.control.domain.rollouts.model import AssignmentState, Verb
@@ -44,16 +43,12 @@ def counted(node: Node, act: Callable[[], object]) -> int:
     return len(seen)
 
 
-@pytest.fixture
-def fleets_of_both_sizes(node: Node) -> list[tuple[list[SimDevice], RolloutDetail]]:
+def prepared(node: Node, size: int) -> tuple[list[SimDevice], RolloutDetail]:
     scope = admin_scope(node)
-    found = []
-    for size in SIZES:
-        catalog(node, scope, f"vad-{size}", "5")
-        fleet = enroll(node, scope, [f"d{size}-{n}" for n in range(size)], group=f"g{size}")
-        request = NewRollout(f"vad-{size}", "5", Target(group=f"g{size}"), STRATEGY)
-        found.append((fleet, rollouts.create_rollout(scope, node, request)))
-    return found
+    catalog(node, scope, f"vad-{size}", "5")
+    fleet = enroll(node, scope, [f"d{size}-{n}" for n in range(size)], group=f"g{size}")
+    request = NewRollout(f"vad-{size}", "5", Target(group=f"g{size}"), STRATEGY)
+    return fleet, rollouts.create_rollout(scope, node, request)
 
 
 def in_first_wave(node: Node, rollout: RolloutDetail) -> set[int]:
@@ -64,12 +59,11 @@ def in_first_wave(node: Node, rollout: RolloutDetail) -> set[int]:
         return set(tx.scalars(query))
 
 
-def test_the_same_statements_at_ten_and_at_a_thousand(
-    node: Node, fleets_of_both_sizes: list[tuple[list[SimDevice], RolloutDetail]]
-) -> None:
+def test_the_same_statements_at_ten_and_at_a_thousand(node: Node) -> None:
     scope = admin_scope(node)
     costs = []
-    for fleet, rollout in fleets_of_both_sizes:
+    for size in SIZES:
+        fleet, rollout = prepared(node, size)
         release = counted(node, lambda r=rollout: rollouts.command_rollout(scope, node, r.id, Verb.APPROVE))
         first = in_first_wave(node, rollout)
         served = [device for device in fleet if device.ref.id in first and work.desired(node, device.ref).work]
@@ -84,11 +78,9 @@ def test_the_same_statements_at_ten_and_at_a_thousand(
     assert costs[0]["report"] <= 16, "five devices cost no more statements than one"
 
 
-def test_counters_are_what_the_assignments_say(
-    node: Node, fleets_of_both_sizes: list[tuple[list[SimDevice], RolloutDetail]]
-) -> None:
+def test_counters_are_what_the_assignments_say(node: Node) -> None:
     scope = admin_scope(node)
-    fleet, rollout = fleets_of_both_sizes[0]
+    fleet, rollout = prepared(node, 10)
     rollouts.command_rollout(scope, node, rollout.id, Verb.APPROVE)
     for index, device in enumerate(fleet):
         device.outcome = lambda item, n=index: ("healthy", "failed", "rolled_back")[n % 3]
