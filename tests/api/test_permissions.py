@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 
 from tidegate.control.api import table
 from tidegate.control.api.operations import Operation, RawRoute, routes
+from tidegate.control.console import app as console_app
+from tidegate.control.console.pages import PAGES
 from tidegate.control.domain.access import EVERY_FLEET, NOT_FOR_API_KEYS, PERMISSIONS, Grant
 from tidegate.control.services import secrets
 from tidegate.control.services.node import Node
@@ -35,6 +37,7 @@ EXPECTED: dict[str, set[str]] = {
     "admin": set(f"{_READ} {_WRITE} {_APPROVE} {_ADMIN}".split()),
 }
 ROLES = tuple(EXPECTED)
+_CSRF = "of-this-session"
 CALLERS = [*[f"user:{role}" for role in ROLES], *[f"apikey:{role}" for role in ROLES], "nobody"]
 
 
@@ -60,7 +63,7 @@ def _secrets(node: Node) -> dict[str, str]:
                 people.SessionRecord(
                     secret_sha256=secrets.digest(made[f"user:{role}"]),
                     operator_id=operator,
-                    csrf_sha256="",
+                    csrf_sha256=secrets.digest(_CSRF),
                     created_at=now,
                     expires_at=now.replace(year=now.year + 1),
                     last_used_at=now,
@@ -115,7 +118,33 @@ def _asks_more(call: Operation | RawRoute, problem: dict[str, str]) -> bool:
     return call.path == "/v1/me/password" and "API key" in problem["detail"]
 
 
+@on_sqlite
+def test_every_console_page_as_every_operator_and_nobody(node: Node) -> None:
+    credentials = _secrets(node)
+    client = Client(Starlette(routes=console_app.routes(node)))
+    wrong = []
+    for caller in ("user:viewer", "user:operator", "user:approver", "user:admin", "nobody"):
+        for page in PAGES:
+            headers = {
+                "cookie": f"__Host-tidegate={credentials[caller]}; __Host-tidegate-csrf={_CSRF}",
+                "content-type": "application/x-www-form-urlencoded",
+            }
+            raw = f"csrf={_CSRF}".encode() if page.method == "POST" else b""
+            answer = client.request(page.method, _target(page.path), raw=raw, headers=headers)
+            if caller == "nobody":
+                fine = answer.status == 303 and answer.headers["location"].startswith("/signin")
+            elif _expected(caller, page.permission):
+                fine = answer.status not in (401, 403)
+            else:
+                fine = answer.status == 403 and page.permission.encode() in answer.body
+            if not fine:
+                wrong.append(f"{caller} {page.method} {page.path} ({page.permission}): {answer.status}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_permission_declared_exists() -> None:
+    for page in PAGES:
+        assert not page.permission or page.permission in PERMISSIONS, page.path
     for call in table.calls():
         assert not call.permission or call.permission in PERMISSIONS, call.path
         assert call.permission == "" or not call.public, call.path

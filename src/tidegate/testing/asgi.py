@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ class Client:
         self._app = app
         self._bearer = bearer
         self._client = client
+        # One loop for all requests: a new one each would start new threads for every call that leaves it.
+        self._runner = asyncio.Runner()
+        weakref.finalize(self, self._runner.close)
 
     def request(
         self, method: str, target: str, *, body: Any = None, raw: bytes | None = None,
@@ -41,7 +45,7 @@ class Client:
             given.setdefault("content-type", "application/json")
         if self._bearer:
             given.setdefault("authorization", f"Bearer {self._bearer}")
-        return asyncio.run(self._send(method, target, data, given))
+        return self._runner.run(self._send(method, target, data, given))
 
     async def _send(self, method: str, target: str, data: bytes, headers: dict[str, str]) -> Answer:
         parts = urlsplit(target)
