@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from tidegate.control.console import assets, entrance, guard, live
 from tidegate.control.console.pages import PAGES
-from tidegate.control.console.visit import Page
+from tidegate.control.console.visit import Outcome, Page, Visit
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.node import Node
+from tidegate.errors import NotFound
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -36,7 +39,19 @@ def routes(node: Node) -> list[BaseRoute]:
         Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),
         Route("/favicon.ico", assets.favicon, methods=["GET"]),
         *page_routes,
+        Route("/{path:path}", partial(_nowhere, node), methods=["GET"]),
     ]
+
+
+async def _nowhere(node: Node, request: Request) -> Response:
+    """An address that is no page: a page that says so. What belongs to the API is answered by it."""
+    if request.url.path.startswith("/v1/"):
+        raise HTTPException(404)
+
+    def missing(visit: Visit) -> Outcome:
+        raise NotFound(f"cannot find a page at {visit.path[:200]}")
+
+    return await guard.respond(node, Page("GET", request.url.path, "", missing), request)
 
 
 def close_streams(node: Node) -> None:
