@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import click
@@ -69,7 +69,7 @@ def _default_config() -> str:
     return str(Path(default_data_dir()) / SETTINGS_FILE)
 
 
-_CONFIG: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+_CONFIG = click.option(
     "--config",
     default=_default_config,
     show_default="tidegate.toml in the data folder",
@@ -80,7 +80,7 @@ _CONFIG: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
 @click.command()
 @_CONFIG
 @pass_cli
-def serve(cli: Cli, config: str) -> None:
+def serve(cli: Cli, /, config: str) -> None:
     """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
     from tidegate.control import app
 
@@ -91,7 +91,7 @@ def serve(cli: Cli, config: str) -> None:
     def ready(addresses: app.Addresses) -> None:
         told = {"console": addresses.console, "channel": addresses.channel, "metrics": addresses.metrics}
         cli.out.data(told)
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()  # whoever started the node waits for this line
 
     app.run(chosen, ready)
 
@@ -99,7 +99,7 @@ def serve(cli: Cli, config: str) -> None:
 @click.command("check-config")
 @_CONFIG
 @pass_cli
-def check_config(cli: Cli, config: str) -> None:
+def check_config(cli: Cli, /, config: str) -> None:
     """Read the settings file as `serve` would and print every setting, defaults filled in."""
     chosen = settings.load(Path(config))
     cli.out.data(effective(chosen))
