@@ -60,6 +60,8 @@ class ChannelApp:
             kind: msgspec.json.Decoder(kind)
             for kind in (wire.Heartbeat, wire.Reports, wire.LeaveRequest, wire.Register, wire.Renew)
         }
+        self._unchanged = node.metrics.heartbeats.labels("unchanged")
+        self._answered_anew = node.metrics.heartbeats.labels("changed")
         self._identity_nudge = asyncio.Event()
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
         self._running: list[tuple[anyio.CancelScope, asyncio.Task[None]]] = []
@@ -154,7 +156,9 @@ class ChannelApp:
     async def _heartbeat(self, scope: Scope, receive: Receive) -> wire.HeartbeatAnswer:
         caller = await self.identities.admit(scope)
         beat = await self._body(scope, receive, wire.Heartbeat, heartbeat.MAX_BYTES)
-        return await self.heartbeats(caller, beat)
+        answer = await self.heartbeats(caller, beat)
+        (self._unchanged if answer.desired is msgspec.UNSET else self._answered_anew).inc()
+        return answer
 
     async def _report(self, scope: Scope, receive: Receive) -> wire.ReportsAnswer:
         caller = await self.identities.admit(scope)
@@ -163,12 +167,15 @@ class ChannelApp:
         standing = self.desk.standing(caller.device, caller.identity.installation, caller.identity.report_sequence)
         standing.installation, standing.sequence = batch.installation, answer.report_sequence
         standing.mark()
+        self._node.metrics.reports.inc(len(batch.items))
         return answer
 
     async def _leave(self, scope: Scope, receive: Receive) -> wire.LeaveAnswer:
         caller = await self.identities.admit(scope)
         asked = await self._body(scope, receive, wire.LeaveRequest, _SMALL_BYTES)
-        return await self.desk.run(work.leave, self._node, caller.device, asked)
+        answer = await self.desk.run(work.leave, self._node, caller.device, asked)
+        self._node.metrics.leaves.labels("yes" if answer.granted else "no").inc()
+        return answer
 
     async def _register(self, scope: Scope, receive: Receive) -> wire.Registered:
         caller = await self.identities.admit(scope)
