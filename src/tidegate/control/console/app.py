@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from tidegate.control.console import assets, entrance, guard, live
 from tidegate.control.console.pages import PAGES
@@ -39,14 +39,21 @@ def routes(node: Node) -> list[BaseRoute]:
         Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),
         Route("/favicon.ico", assets.favicon, methods=["GET"]),
         *page_routes,
-        Route("/{path:path}", partial(_nowhere, node), methods=["GET"]),
+        _Nowhere("/{path:path}", partial(_nowhere, node), methods=["GET"]),
     ]
 
 
+class _Nowhere(Route):
+    """Every address that a browser may look at; what belongs to the API, and other methods, are answered there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["path"].startswith("/v1/") or scope.get("method") not in ("GET", "HEAD"):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 async def _nowhere(node: Node, request: Request) -> Response:
-    """An address that is no page: a page that says so. What belongs to the API is answered by it."""
-    if request.url.path.startswith("/v1/"):
-        raise HTTPException(404)
+    """An address that is no page gets a page that says so."""
 
     def missing(visit: Visit) -> Outcome:
         raise NotFound(f"cannot find a page at {visit.path[:200]}")
