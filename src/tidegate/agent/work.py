@@ -26,7 +26,7 @@ from tidegate.agent.link import Link
 from tidegate.agent.parts import Contents, ProbeResult
 from tidegate.agent.probe import Probes
 from tidegate.agent.settings import Settings
-from tidegate.agent.state import open_executor
+from tidegate.agent.state import open_executor, outbox
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import Invalid
 from tidegate.wire.device import DesiredState, LeaveAnswer, LeaveRequest, Probe, Work
@@ -127,6 +127,7 @@ class Ports:
         self._certificate = certificate
         self._voice = voice
         self._probes = Probes(lambda: settings.allow, clock)
+        self._outbox = outbox(Path(settings.state_dir))
 
     def fetch(self, work: Work, store: Contents, wanted: Callable[[], bool]) -> None:
         self._voice.say(Moved())
@@ -139,6 +140,12 @@ class Ports:
         TargetFetcher(self._link, client, place).fetch(work, store, wanted)
 
     def leave(self, request: LeaveRequest) -> LeaveAnswer:
+        """Ask for leave once the node knows all that happened before.
+
+        A `ready` that arrived after the leave would read as giving it back.
+        """
+        while (reports := self._outbox.pending()) is not None:
+            self._outbox.acknowledge(self._link.reports(reports))
         self._voice.say(Moved())
         return self._link.leave(request)
 
