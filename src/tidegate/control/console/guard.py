@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import math
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import anyio
 import anyio.to_thread
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tidegate.control import problems
 from tidegate.control.console.chrome import chrome
 from tidegate.control.console.render import Rendered, render
-from tidegate.control.console.visit import DONE, FIELD_MAX, Go, Outcome, Page, Show, Visit
+from tidegate.control.console.visit import DONE, FIELD_MAX, FORM_MAX_BYTES, Go, Outcome, Page, Show, Visit
 from tidegate.control.domain.access import Scope
 from tidegate.control.problems import Malformed
 from tidegate.control.services import sessions
@@ -42,6 +44,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 MAX_FIELDS = 1_000
+FORM_SECONDS = 30
 
 
 class SignedOut(Exception):
@@ -81,8 +84,13 @@ async def read_form(request: Request, *, most_bytes: int) -> FormData:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise Malformed("cannot read what was sent: it is no form")
+    # A page with an upload takes as long as the upload; its sender may not fall silent, which the listener sees to.
+    most_seconds = FORM_SECONDS if int(length) <= FORM_MAX_BYTES else math.inf
     try:
-        return await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=4 * FIELD_MAX)
+        with anyio.fail_after(most_seconds):
+            return await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=4 * FIELD_MAX)
+    except TimeoutError as error:
+        raise Malformed(f"cannot wait longer than {FORM_SECONDS} seconds for the form") from error
     except Exception as error:
         if getattr(error, "status_code", 0) == 400:
             raise Malformed(f"cannot read the form: {getattr(error, 'detail', error)}") from error

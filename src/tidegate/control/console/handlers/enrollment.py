@@ -48,13 +48,18 @@ def _page(
             "groups": [group.name for group in names],
             "minted": minted,
             "watched": view,
-            "command": installer.command(scope, node, minted.view.device_name).text if minted else "",
+            "command": _in_lines(installer.command(scope, node, minted.view.device_name).text) if minted else "",
             "tokens": listed.items,
             "total": listed.total,
         },
         problem=problem,
         live_at=f"/add-device?token={view.id}" if view else "",
     )
+
+
+def _in_lines(command: str) -> str:
+    """The same command over several lines: a shell joins them again."""
+    return command.replace(" && ", " \\\n  && ").replace(" --", " \\\n     --")
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const SETTLE_MS = 500; // a press sooner than this after its button changed is not what the person saw
+  const RETRY_MS = 8000;
   const held = new Map(); // id -> html that waits until its sheet is closed
   let changedAt = 0;
   let asOf = "";
@@ -76,7 +77,11 @@
       source.close();
       say(false, "Not live, signed out");
     });
-    source.addEventListener("error", () => say(false, "Not live, as of " + (asOf || document.body.dataset.asOf)));
+    source.addEventListener("error", () => {
+      say(false, "Not live, as of " + (asOf || document.body.dataset.asOf));
+      // A lost connection is tried again by the browser; a refusal (no stream left) is not.
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+    });
     addEventListener("pagehide", () => source.close());
   };
 
