@@ -48,6 +48,7 @@ bench: $(VENV)/dev.done ## benchmarks, each with its peer or floor measured in t
 
 docs: $(VENV)/dev.done ## generated reference and screenshots
 	$(BIN)/python -m tidegate.testing.reference
+	$(BIN)/python -m tidegate.testing.demo --once --screenshots docs/images
 
 lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement files
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra server --extra agent pyproject.toml requirements/build.in -o requirements/run.txt

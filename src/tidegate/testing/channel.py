@@ -61,6 +61,7 @@ class Connection:
         self.tls = {"client_certificate_der": der, "on_close": []}
 
     def close(self) -> None:
+        self.tls["closed"] = True
         for call in self.tls["on_close"]:
             call()
 

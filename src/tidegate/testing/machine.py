@@ -58,7 +58,10 @@ def publish(name: str, version: str, data: bytes, requires: tuple[Requirement, .
 
 @dataclass(frozen=True)
 class World:
-    """What is outside of the device, as a scenario wants it; each callable is told how often it was asked before."""
+    """What is outside of the device, as a scenario wants it; each callable is told how often it was asked before.
+
+    `rots` maps the name of an effect to the version whose bits flip when it first happens.
+    """
 
     published: Mapping[str, Published] = field(default_factory=dict)
     fetch: Callable[[int], Literal["good", "untrusted", "refused", "unreachable"]] = lambda _: "good"
@@ -68,6 +71,8 @@ class World:
     inhibited: Callable[[int], str] = lambda _: ""
     journal_fails: Callable[[Machine], bool] = lambda _: False
     outbox_fails: Callable[[Machine], bool] = lambda _: False
+    refusal: str = ""
+    rots: Mapping[str, Published] = field(default_factory=dict)
     switch_fails: Callable[[int], bool] = lambda _: False
     restore_fails: Callable[[int], bool] = lambda _: False
 
@@ -129,6 +134,18 @@ class Machine:
     def _begin(self, part: str, value: Any) -> None:
         self.visible[part] = self.durable[part] = value
 
+    def rot(self, version: Published) -> None:
+        """Bits flip in a version's files, in the store and where it is laid out: nothing shows it but hashing."""
+        for state in (self.visible, self.durable):
+            state["rotten"] = state.get("rotten", frozenset()) | {version.release}
+            content = state.get("content", {})
+            state["content"] = content | {one: b"rotten" for one in version.files if one in content}
+
+    def rotten(self) -> frozenset[Release]:
+        """Versions laid out whose bytes have changed."""
+        found: frozenset[Release] = self.visible.get("rotten", frozenset())
+        return found
+
     # The disk: a change is seen first and durable later.
 
     def show(self, part: str, value: Any) -> None:
@@ -146,6 +163,8 @@ class Machine:
         """Something happened that a crash may come after."""
         self.effects += 1
         self.seen.events.append(name)
+        if name in self.world.rots and self.seen.events.count(name) == 1:
+            self.rot(self.world.rots[name])
         if self.effects > MAX_EFFECTS:
             raise Violation("it does not come to rest")
         self._whole_at_every_instant()
@@ -200,6 +219,10 @@ class Machine:
     def must_be_verified(self, release: Release) -> None:
         if release not in self.seen.verified:
             raise Violation(f"{release.version} is used and was never verified on this device")
+
+    def must_be_as_signed(self, release: Release) -> None:
+        if release in self.rotten():
+            raise Violation(f"{release.version} is made current, and its bytes have changed")
 
     def must_not_be_foreign(self) -> None:
         if self.foreign:

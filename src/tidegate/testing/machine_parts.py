@@ -111,8 +111,16 @@ class Content:
     def put(self, sha256: str, data: bytes) -> None:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Untrusted("cannot use content: another hash")
+        if self.has(sha256):
+            return
         self._machine.show("content", self._all() | {sha256: data})
         self._machine.flush("content")
+
+    def recheck(self, sha256: str, length: int) -> bool:
+        content = self._all()
+        if self.has(sha256) and hashlib.sha256(content[sha256]).hexdigest() != sha256:
+            self._machine.show("content", {one: data for one, data in content.items() if one != sha256})
+        return self.has(sha256)
 
     def collect(self, keep: Collection[str]) -> None:
         content = self._all()
@@ -144,12 +152,22 @@ class Model:
         if descriptor.kind != "model":
             raise Refused("cannot install it as a model")
 
+    def laid_out(self, name: str) -> tuple[Release, ...]:
+        return tuple(sorted(self.facts(name).whole, key=lambda one: one.version))
+
+    def changed(self, name: str, release: Release, descriptor: Descriptor) -> tuple[str, ...]:
+        rotten = release in self._machine.rotten()
+        return tuple(file.name for file in descriptor.files if rotten)
+
     def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
         machine = self._machine
         machine.must_be_verified(release)
-        content = machine.visible.get("content", {})
-        if not all(file.sha256 in content for file in descriptor.files):
+        store = Content(machine)
+        if not all(store.recheck(file.sha256, file.length) for file in descriptor.files):
             raise Untrusted("cannot stage: its bytes are not there")
+        if release in machine.rotten():
+            machine.show("rotten", machine.rotten() - {release})
+            machine.flush("rotten")
         machine.show(f"whole {name}", machine.visible.get(f"whole {name}", frozenset()) | {release})
         machine.flush(f"whole {name}")
 
@@ -177,6 +195,8 @@ class Model:
         self._point(name, to)
 
     def _point(self, name: str, to: Release | None) -> None:
+        if to is not None:
+            self._machine.must_be_as_signed(to)
         self._machine.show(f"current {name}", to)
         self._machine.flush(f"current {name}")
 
@@ -236,6 +256,9 @@ class Outside:
         self._machine.seen.pauses.append(seconds)
         self._machine.clock.advance(seconds)
         return False
+
+    def refusal(self, probe: Probe) -> str:
+        return self._machine.world.refusal
 
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
         machine = self._machine

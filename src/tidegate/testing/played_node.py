@@ -157,9 +157,14 @@ class PlayedNode:
     def _reports(self, asked: Asked) -> bytes:
         batch = msgspec.json.decode(asked.body, type=wire.Reports)
         with self._changed:
-            self.reports.extend(batch.items)
+            # As a real node does: what was told before is a replay, and changes nothing.
+            known = {report.sequence for report in self.reports}
+            new = tuple(item for item in batch.items if item.sequence not in known)
+            self.reports.extend(new)
             self._changed.notify_all()
-        results = tuple(wire.ReportResult(item.sequence, "accepted") for item in batch.items)
+        results = tuple(
+            wire.ReportResult(item.sequence, "accepted" if item in new else "replay") for item in batch.items
+        )
         return answer(wire.ReportsAnswer(results, batch.items[-1].sequence))
 
     def _renew(self, asked: Asked) -> bytes:

@@ -27,6 +27,7 @@ def main() -> int:
     """0 when every step ended as told."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when the last step has; else stay until Ctrl-C")
+    parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="at the end, write the documents' pictures")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="tidegate-demo-") as temporary, Screen() as screen:
@@ -34,6 +35,8 @@ def main() -> int:
         try:
             with Processes(folder / "logs") as processes:
                 node = _tell(folder, processes, screen)
+                if options.screenshots is not None:
+                    _picture(node, options.screenshots)
                 if not options.once:
                     _stay(node, screen)
         except (Unexpected, ApiError, RuntimeError, urllib3.exceptions.HTTPError) as error:
@@ -73,6 +76,15 @@ def _tell(folder: Path, processes: Processes, screen: Screen) -> LiveNode:
     story.verify_audit()
     screen.console.print(f"every step ended as told, in {time.monotonic() - started:.0f} s", style="bold green")
     return node
+
+
+def _picture(node: LiveNode, folder: Path) -> None:
+    from tidegate.testing.screenshots import take  # a browser is needed for this only
+
+    halted = node.sign_in().call("GET", "/v1/rollouts", state="halted")["items"][0]["id"]
+    device = next(iter(FLEET))
+    pages = {"overview": "/", "rollout-halted": f"/rollouts/{halted}", "device": f"/devices/{device}"}
+    take(node, pages, folder, both_themes=True)
 
 
 def _stay(node: LiveNode, screen: Screen) -> None:
