@@ -24,7 +24,27 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "def _ready(record: Record, facts: Facts) -> Decision:\n    if not facts.wanted:",
         "def _ready(record: Record, facts: Facts) -> Decision:\n    if False:",
     ),
-    "own bytes are not used": ("(facts.kept and facts.goal_whole)", "False"),
+    "own bytes are not used": ("if facts.kept and facts.goal_whole:", "if False:"),
+    "own bytes are not hashed again": (
+        "        if facts.goal_damage is None:\n            return record, Check(goal)\n        if not",
+        "        if not",
+    ),
+    "own bytes are used though they have changed": ("        if not facts.goal_damage:", "        if True:"),
+    "a version laid out before passes for whole": (
+        'if facts.goal_whole and facts.goal_damage == "":',
+        "if facts.goal_whole:",
+    ),
+    "switches to bytes not hashed again": (
+        "if goal is not None and facts.goal_whole and facts.goal_damage is None:",
+        "if False:",
+    ),
+    "switches to bytes that have changed": (
+        "if goal is not None and (facts.goal_damage or not facts.goal_whole):",
+        "if goal is not None and not facts.goal_whole:",
+    ),
+    "goes back to bytes not hashed again": ("if facts.way_back_whole and facts.way_back_damage is None:", "if False:"),
+    "goes back to bytes that have changed": ("if facts.way_back_damage or not facts.way_back_whole:", "if False:"),
+    "a probe that the owner forbids is no reason": ("    if facts.probe_refused:", "    if False:"),
     "bytes at hand pass for verified": (
         "if facts.fetched is not None and facts.content_whole:",
         "if facts.content_whole:",
@@ -99,7 +119,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "rolls back in words only": ("if not facts.foreign and facts.running == record.way_back:", "if True:"),
     "rolls back for ever": ("if facts.restore_failures >= RESTORE_ATTEMPTS:", "if False:"),
     "gives the way back up too early": ("facts.restore_failures >= RESTORE_ATTEMPTS", "facts.restore_failures >= 1"),
-    "rolls back to the goal": ("return record, Restore(record.way_back)", "return record, Restore(record.order.goal)"),
+    "rolls back to the goal": ("return record, Restore(way_back)", "return record, Restore(record.order.goal)"),
     "the outcome is not told": ("if outcome is not Outcome.DROPPED and outcome.value not in facts.told:", "if False:"),
     "taking back is an outcome": ("if outcome is not Outcome.DROPPED and outcome.value", "if outcome.value"),
     "nothing is cleaned up": ("    if not facts.cleaned:", "    if False:"),

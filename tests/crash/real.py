@@ -75,6 +75,9 @@ class Outside:
     def reason(self) -> str:
         return ""
 
+    def refusal(self, probe: Probe) -> str:
+        return ""
+
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
         data = b"" if artifact is None else (artifact / "model.onnx").read_bytes()
         return ProbeResult(data != f"model {self._bad}".encode(), f"saw {data!r}")

@@ -161,6 +161,26 @@ def restored_unwritten(machine: Machine) -> None:
         raise Violation("the way back waited for the journal")
 
 
+def rotten(*versions: Published) -> Callable[[Machine], None]:
+    def rot(machine: Machine) -> None:
+        for version in versions:
+            machine.rot(version)
+
+    return rot
+
+
+def fetched_again(machine: Machine) -> None:
+    if not machine.seen.fetches:
+        raise Violation("bytes that have changed were used")
+
+
+def fetched_once(machine: Machine) -> None:
+    """What was downloaded before the node took the work back is still there when it comes again."""
+    changes = machine.seen.events.count("content seen")
+    if machine.lives <= 3 and changes != 2:
+        raise Violation(f"the store was changed {changes} times, not by one descriptor and one file")
+
+
 def make_foreign(machine: Machine) -> None:
     machine.foreign = "current leads elsewhere"
 
@@ -206,6 +226,7 @@ SCENARIOS = (
              {"r1": ("healthy", "rolled_back"), "r2": ("rolled_back",)},
              {"rolled_back": V6, "healthy": V4}, before=(V6, V5), world=World(PUBLISHED, probe=bad("4"))),
     Scenario("superseded before leave", (UPDATE, wants(), UPDATE), {"r1": ("healthy", "rolled_back")}, INSTALL_ENDS,
+             check=fetched_once,
              world=World(PUBLISHED, leave=lambda count: DENIED if count < 20 else LeaveAnswer(True))),
     Scenario("taken back while it waits", (UPDATE, wants()), {"r1": ()}, {"": V5},
              world=World(PUBLISHED, leave=lambda _: DENIED)),
@@ -229,6 +250,11 @@ SCENARIOS = (
              world=World(PUBLISHED, fetch=lambda _: "refused")),
     Scenario("reached at last", (UPDATE,), {"r1": ("healthy", "rolled_back")}, INSTALL_ENDS,
              world=World(PUBLISHED, fetch=lambda count: "unreachable" if count < 3 else "good")),
+    Scenario("probe not allowed", (UPDATE,), {"r1": ("failed",)}, INSTALL_ENDS, check=never_begun,
+             world=World(PUBLISHED, refusal="cannot run probe exec loads: it is not allowlisted")),
+    Scenario("probe not allowed, going back", (wants(install(V4, "v1", "revert")),),
+             {"v1": ("reverted", "revert_failed")}, {"reverted": V4, "revert_failed": V5}, before=(V5, V4),
+             world=World(PUBLISHED, refusal="cannot run probe exec loads: it is not allowlisted")),
     Scenario("not ours", (UPDATE,), {"r1": ("failed",)}, INSTALL_ENDS, check=never_begun, prepare=make_foreign),
     Scenario("switch fails", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
              world=World(PUBLISHED, switch_fails=lambda _: True)),
@@ -236,6 +262,18 @@ SCENARIOS = (
              world=World(PUBLISHED, probe=bad("6"), restore_fails=lambda _: True)),
     Scenario("goes back at the third try", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
              world=World(PUBLISHED, probe=bad("6"), restore_fails=lambda count: count < 3)),
+    Scenario("own bytes have changed", (wants(install(V4, "v1", "revert")),), {"v1": ("reverted", "revert_failed")},
+             {"reverted": V4, "revert_failed": V5}, before=(V5, V4), prepare=rotten(V4), check=fetched_again),
+    Scenario("own bytes have changed, offline", (wants(install(V4, "v1", "revert")),), {"v1": ()}, {"": V5},
+             before=(V5, V4), prepare=rotten(V4), world=World(PUBLISHED, fetch=lambda _: "unreachable"),
+             waits="cannot reach the node", check=never_begun),
+    Scenario("what runs has changed", (wants(install(V5, "s1", "restore")),), {"s1": ("healthy", "rolled_back")},
+             {"healthy": V5, "rolled_back": V5}, before=(V5, V4), prepare=rotten(V5), check=fetched_again),
+    Scenario("the way back has changed", (UPDATE,), {"r1": ("failed",)}, {"failed": V6}, prepare=rotten(V5),
+             world=World(PUBLISHED, probe=bad("6"))),
+    Scenario("changed while it waited", (UPDATE,), {"r1": ("failed",)}, INSTALL_ENDS,
+             world=World(PUBLISHED, rots={"leave answered": V6},
+                         leave=lambda count: DENIED if count < 12 else LeaveAnswer(True))),
     Scenario("journal fails while it goes back", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
              world=World(PUBLISHED, probe=bad("6"), journal_fails=failing_while_rolling_back),
              check=restored_unwritten),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.crash.real import CASES, Outside, executor, prepare, runs
+from tests.crash.real import Outside, executor
 from tests.crash.scenarios import V6, install, wants
 
 from tidegate.agent import journal as journals
@@ -20,40 +20,9 @@ from tidegate.agent.outbox import MAX_REPORTS
 from tidegate.agent.requirements import compare, satisfies
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Record
-from tidegate.agent.view import View
 from tidegate.clock import SystemClock
 from tidegate.errors import Conflict, Invalid, Unavailable, Untrusted
 from tidegate.wire.device import Report, ReportResult, ReportsAnswer, Work
-
-UPDATE = next(case for case in CASES if case.name == "update")
-
-
-def tree(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
-@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "other version", "gone"])
-def test_a_damaged_journal_is_not_touched_nor_anything_else(tmp_path: Path, harm: str) -> None:
-    root = tmp_path / "state"
-    prepare(root, UPDATE)
-    path = root / "journal"
-    data = path.read_bytes()
-    if harm == "gone":
-        path.unlink()
-    else:
-        harmed = {"flip": data[:-9] + b"?" + data[-8:], "cut": data[:-1], "empty": b"", "other version": b"x" + data}
-        path.write_bytes(harmed[harm])
-    before = tree(root)
-    waiting = executor(root, "next").run(UPDATE.desired)
-    assert waiting.waiting_on.startswith("cannot tell the state of this device")
-    assert tree(root) == before
-    assert runs(root) == "5"
-    assert [one.version for one in View(root).installed()] == ["5"]
-    assert bool(View(root).damaged()) == (harm != "gone")
 
 
 def test_a_journal_with_fields_of_a_later_release_is_read(tmp_path: Path) -> None:

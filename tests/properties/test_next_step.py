@@ -24,6 +24,7 @@ from tidegate.agent.transaction.model import (
 )
 from tidegate.agent.transaction.steps import (
     AskLeave,
+    Check,
     Clean,
     Close,
     Fetch,
@@ -60,12 +61,15 @@ FACTS = st.builds(
     foreign=WORDS,
     goal_whole=st.booleans(),
     way_back_whole=st.booleans(),
+    goal_damage=st.none() | WORDS,
+    way_back_damage=st.none() | WORDS,
     kept=st.booleans(),
     content_whole=st.booleans(),
     told=st.frozensets(st.sampled_from(STATES)),
     wanted=st.booleans(),
     inhibited=WORDS,
     unmet=WORDS,
+    probe_refused=WORDS,
     leave=st.none() | st.builds(Leave, st.booleans(), st.floats(-10, 100), st.floats(0, 3600), WORDS),
     fetched=st.none() | st.just(Fetched("model")),
     refused=WORDS,
@@ -90,7 +94,14 @@ def performed(record: Record, facts: Facts, step: Step, works: bool) -> Facts:
                 return replace(facts, trouble=Trouble("unreachable", 30), fetched=None)
             return replace(facts, fetched=Fetched("model"), content_whole=True)
         case Stage():
-            return replace(facts, goal_whole=True) if works else replace(facts, trouble=Trouble("disk full", 30))
+            if not works:
+                return replace(facts, trouble=Trouble("disk full", 30))
+            return replace(facts, goal_whole=True, goal_damage="")
+        case Check(release=release):
+            damage = "" if works else "changed"
+            if release == record.order.goal:
+                facts = replace(facts, goal_damage=damage)
+            return replace(facts, way_back_damage=damage) if release == record.way_back else facts
         case AskLeave():
             return replace(facts, leave=Leave(works, 0.0))
         case Switch(to=to):
@@ -114,6 +125,8 @@ def test_is_total_and_journals_before_it_acts(record: Record, facts: Facts) -> N
     assert (decided != record) == isinstance(step, LookAgain)
     assert decided.order == record.order
     assert decided.trials >= record.trials or record.phase is Phase.READY
+    if isinstance(step, Switch | Restore) and step.to is not None:
+        assert "" in (facts.goal_damage, facts.way_back_damage)
     assert not goes_on_unwritten(decided) or decided.phase is Phase.ROLLBACK
     if isinstance(step, Switch):
         assert record.phase is Phase.APPLYING
@@ -143,7 +156,7 @@ def test_going_back_needs_nobody(record: Record, facts: Facts) -> None:
         record, step = next_step(record, facts)
         if isinstance(step, Close | Wait):
             return
-        assert isinstance(step, LookAgain | Restore | Tell | Clean)
+        assert isinstance(step, LookAgain | Check | Restore | Tell | Clean)
         if not isinstance(step, LookAgain):
             facts = performed(record, facts, step, True)
     raise AssertionError("still going")

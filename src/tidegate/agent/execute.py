@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from tidegate.agent.journal import Damaged
-from tidegate.agent.observe import Life, observe, running_version
+from tidegate.agent.observe import Life, book_of, observe, running_version, unknown
 from tidegate.agent.orders import order_of
+from tidegate.agent.outbox import TERMINAL
 from tidegate.agent.parts import Parts
 from tidegate.agent.perform import TROUBLE_RETRY_SECONDS, Performer, Stopped, words
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.decide import goes_on_unwritten, next_step
-from tidegate.agent.transaction.model import IN_FLIGHT, Record
+from tidegate.agent.transaction.model import IN_FLIGHT, Kind, Record
 from tidegate.agent.transaction.steps import Close, LookAgain, Wait
 from tidegate.errors import Invalid, Unavailable
+from tidegate.ids import ARTIFACT_NAME
 from tidegate.wire.device import DesiredState
 
 MAX_WORK = 256
@@ -60,12 +64,10 @@ class Executor:
     def run(self, desired: DesiredState | None) -> Waiting:
         """Do all that can be done now, one transaction at a time."""
         self.desire(desired)
-        book = self._parts.journal.read()
+        book = book_of(self._parts.journal, self._parts.payloads)
         if isinstance(book, Damaged):
-            return Waiting(f"cannot tell the state of this device: {book.reason}")
-        if book is None and any(payload.names() for payload in self._parts.payloads.values()):
-            return Waiting("cannot tell the state of this device: its journal is gone, and there are artifacts on it")
-        self._book = book or Book()
+            return self._stand_still(book)
+        self._book = book
         for life in self._lives.values():
             life.untellable = ""
         try:
@@ -74,6 +76,15 @@ class Executor:
             return Waiting("stopped on request", stopped=True)
         except OSError as error:
             return Waiting(f"cannot read the state of this device: {words(error)}", TROUBLE_RETRY_SECONDS)
+
+    def _stand_still(self, damaged: Damaged) -> Waiting:
+        """Touch nothing. What the node asks for fails with the reason, so that nobody waits for what cannot come."""
+        waits = {"": Wait(unknown(damaged), None if damaged.lasting else TROUBLE_RETRY_SECONDS)}
+        for work in self._desired.work[:MAX_WORK] if self._desired is not None and damaged.lasting else ():
+            if not self._parts.outbox.told(work.id) & TERMINAL:
+                outcome = "revert_failed" if work.kind in (Kind.REVERT, Kind.REMOVE) else "failed"
+                self._report(waits, work.id, outcome, self._running(work.artifact), unknown(damaged))
+        return _summary(waits)
 
     def _passes(self) -> Waiting:
         """Pass over all open work until a whole pass ends nothing, and the node wants nothing else meanwhile."""
@@ -170,10 +181,19 @@ class Executor:
         """Work that is over and that the node still asks for: tell its outcome, unless that is already under way."""
         for work in self._named() & self._book.ended.keys():
             ended = self._book.ended[work]
-            try:
-                self._performer.report(work, ended.outcome.value, ended.running_version, ended.reason, ended.output)
-            except (OSError, Unavailable) as error:
-                waits[work] = Wait(f"cannot report: {words(error)}", TROUBLE_RETRY_SECONDS)
+            self._report(waits, work, ended.outcome.value, ended.running_version, ended.reason, ended.output)
+
+    def _report(
+        self, waits: dict[str, Wait], work: str, state: str, version: str | None, reason: str, output: str = ""
+    ) -> None:
+        try:
+            self._performer.report(work, state, version, reason, output)
+        except (OSError, Unavailable, msgspec.ValidationError) as error:
+            waits[work] = Wait(f"cannot report: {words(error)}", TROUBLE_RETRY_SECONDS)
+
+    def _running(self, artifact: str) -> str | None:
+        """The version that runs of what the node calls by this name, which may not even be one."""
+        return running_version(self._parts.payloads, artifact) if ARTIFACT_NAME.fullmatch(artifact) else None
 
     def _named(self) -> frozenset[str]:
         desired = self._desired

@@ -2,7 +2,7 @@
 
 One file: a line ``tidegate-journal 1 <sha256 of the rest>``, then JSON. Fields are only ever added and unknown ones are
 ignored, so that the agent of the release before can read it after its own rollback. A journal that does not verify
-means that the state is unknown: nothing is touched until somebody decides (`set_aside`).
+means that the state is unknown: nothing is touched until somebody decides (`agent/repair.py).
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from tidegate.agent.files import Files, RealFiles, replace_durably
 from tidegate.agent.transaction.book import Book
 
 MAX_BYTES = 16 << 20
+#: Damaged journals kept as evidence; one more replaces the last of them.
+KEPT_ASIDE = 8
 _MAGIC = b"tidegate-journal 1 "
 _HEADER_BYTES = len(_MAGIC) + 64 + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """Why the journal cannot be believed."""
+    """Why the journal cannot be believed; `lasting`: reading it again will not help."""
 
     reason: str
+    lasting: bool = True
 
 
 class Journal:
@@ -43,7 +46,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Damaged(f"cannot read the journal: {error.strerror}")
+            return Damaged(f"the journal cannot be read: {error.strerror}", lasting=False)
         return decode(data)
 
     def settle(self) -> None:
@@ -56,10 +59,15 @@ class Journal:
         """Raises `OSError`; the journal on disk is then the last one or this one, and whole."""
         replace_durably(self._files, self._path, encode(book))
 
-    def set_aside(self) -> None:
-        """Keep a damaged journal as evidence and start without one; for the device's owner to decide."""
-        self._files.rename(self._path, self._path.with_name(f"{self._path.name}.damaged"))
+    def set_aside(self) -> Path | None:
+        """Keep a damaged journal as evidence, beside earlier ones; None when there is nothing to keep."""
+        if not self._path.exists():
+            return None
+        places = [self._path.with_name(f"{self._path.name}.damaged-{number}") for number in range(1, KEPT_ASIDE + 1)]
+        aside = next((place for place in places if not place.exists()), places[-1])
+        self._files.rename(self._path, aside)
         self._files.sync_folder(self._path.parent)
+        return aside
 
 
 def encode(book: Book) -> bytes:

@@ -8,16 +8,29 @@ from datetime import datetime
 
 import msgspec
 
-from tidegate.agent.parts import Contents, Parts
+from tidegate.agent.journal import Damaged
+from tidegate.agent.orders import probe_of
+from tidegate.agent.parts import Contents, JournalPort, Parts
 from tidegate.agent.payloads.base import Payload, PayloadFacts
 from tidegate.agent.requirements import unmet
 from tidegate.agent.transaction.book import Book, Slot
-from tidegate.agent.transaction.model import Attempt, Facts, Fetched, Leave, Record, Release, Trouble
+from tidegate.agent.transaction.model import Attempt, Facts, Fetched, Kind, Leave, Phase, Record, Release, Trouble
 from tidegate.clock import Clock
 from tidegate.errors import Untrusted
 from tidegate.wire import descriptor as descriptors
 from tidegate.wire.descriptor import DESCRIPTOR_MAX_BYTES, Descriptor
 from tidegate.wire.device import LeaveAnswer
+
+#: Bytes hashed longer ago than this are hashed again before a version is made current.
+CHECK_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What hashing a version again has shown, and when, by the monotonic clock; `damage` empty: all as signed."""
+
+    damage: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +61,12 @@ class Life:
     restore_trouble: str = ""
     cleaned: bool = False
     untellable: str = ""
+    checked: dict[Release, Checked] = field(default_factory=dict)
 
-    def troubled(self, reason: str, until: float) -> None:
-        self.trouble, self.trouble_until = reason, until
+    def damage(self, release: Release | None, now: float) -> str | None:
+        """What is wrong with the bytes of a version; None when they have not been hashed lately."""
+        found = None if release is None else self.checked.get(release)
+        return None if found is None or now - found.at > CHECK_SECONDS else found.damage
 
 
 def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) -> Facts:
@@ -65,12 +81,15 @@ def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) 
         foreign=on_device.foreign,
         goal_whole=goal in on_device.whole,
         way_back_whole=record.way_back is None or record.way_back in on_device.whole,
+        goal_damage=life.damage(goal, now),
+        way_back_damage=life.damage(record.way_back, now),
         kept=goal is not None and goal in (slot.current, slot.previous),
         content_whole=goal is not None and content_whole(parts.store, goal),
         told=parts.outbox.told(order.work),
         wanted=wanted,
         inhibited=parts.inhibitor.reason(),
         unmet=unmet(record.requires, lambda name: running_version(parts.payloads, name)),
+        probe_refused=_probe_refused(parts, record),
         leave=_leave(life.asked, parts.clock),
         fetched=life.fetched,
         refused=life.refused,
@@ -81,6 +100,30 @@ def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) 
         restore_trouble=life.restore_trouble,
         cleaned=life.cleaned,
         untellable=life.untellable,
+    )
+
+
+def _probe_refused(parts: Parts, record: Record) -> str:
+    """Only what is new here is held back by it: going back is not."""
+    if record.phase is not Phase.READY or record.order.kind not in (Kind.INSTALL, Kind.RESTORE):
+        return ""
+    refusals = (parts.prober.refusal(probe_of(plan)) for plan in record.order.probes)
+    return next(filter(None, refusals), "")
+
+
+def book_of(journal: JournalPort, payloads: Mapping[str, Payload]) -> Book | Damaged:
+    """What the journal says; one that is gone while there are artifacts on the device is damaged too."""
+    found = journal.read()
+    if found is None and any(payload.names() for payload in payloads.values()):
+        return Damaged("the journal is gone, and there are artifacts on the device")
+    return found or Book()
+
+
+def unknown(damaged: Damaged) -> str:
+    """The state of a device whose journal is damaged, and who can do what about it, in words."""
+    return (
+        f"cannot tell the state of this device: {damaged.reason};"
+        " what runs is left alone until its owner runs tidegate-agent repair"
     )
 
 

@@ -59,6 +59,12 @@ class Outbox:
         box = self._read()
         return frozenset() if box is None else frozenset(box.told.get(work, ()))
 
+    def outcomes(self) -> dict[str, str]:
+        """The terminal state told of each work that is remembered."""
+        box = self._read()
+        told = {} if box is None else box.told
+        return {work: state for work, states in told.items() for state in states if state in TERMINAL}
+
     def add(self, report: Report) -> None:
         """Queue a fact durably under the next sequence; a state already told of that work changes nothing.
 

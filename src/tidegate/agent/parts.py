@@ -11,6 +11,7 @@ from tidegate.agent.journal import Damaged
 from tidegate.agent.payloads.base import Payload
 from tidegate.agent.transaction.book import Book
 from tidegate.clock import Clock
+from tidegate.errors import Unavailable
 from tidegate.wire.device import LeaveAnswer, LeaveRequest, Probe, Report, Work
 
 
@@ -32,7 +33,14 @@ class Contents(Protocol):
     def restart(self, sha256: str) -> None: ...
     def finish(self, sha256: str, length: int) -> None: ...
     def put(self, sha256: str, data: bytes) -> None: ...
+    def recheck(self, sha256: str, length: int) -> bool: ...
     def collect(self, keep: Collection[str]) -> None: ...
+
+
+class NoRoom(Unavailable):
+    """The disk has too little room for a download; what the device can do without is removed, and it is tried again."""
+
+    type = "no-room"
 
 
 class Fetcher(Protocol):
@@ -43,11 +51,15 @@ class Fetcher(Protocol):
 
         Raises:
             Refused: this device can never apply it; the work fails.
+            NoRoom: see there.
             Unavailable, Untrusted, OSError: not now; tried again later.
         """
 
 
 class Prober(Protocol):
+    def refusal(self, probe: Probe) -> str:
+        """Why this device's owner does not let `probe` be run; empty when it may."""
+
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
         """Make one attempt, within the probe's timeout; a probe that cannot be run has not passed."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 
 import msgspec
 
-from tidegate.agent.observe import Asked, Life, contents, payload_of, read_descriptor, running_version
+from tidegate.agent.observe import Asked, Checked, Life, contents, payload_of, read_descriptor, running_version
 from tidegate.agent.orders import probe_of, work_of
-from tidegate.agent.parts import Parts
+from tidegate.agent.parts import NoRoom, Parts
 from tidegate.agent.payloads.base import Payload
 from tidegate.agent.transaction.book import Book
-from tidegate.agent.transaction.model import Attempt, Fetched, Record
-from tidegate.agent.transaction.steps import AskLeave, Clean, Fetch, Restore, RunProbe, Stage, Step, Switch, Tell
+from tidegate.agent.transaction.model import Attempt, Fetched, Record, Release
+from tidegate.agent.transaction.steps import AskLeave, Check, Clean, Fetch, Restore, RunProbe, Stage, Step, Switch, Tell
 from tidegate.errors import Defect, Refused, TidegateError, Unavailable
 from tidegate.wire.descriptor import Descriptor
 from tidegate.wire.device import LeaveRequest, Report
@@ -21,6 +22,7 @@ from tidegate.wire.device import LeaveRequest, Report
 _log = logging.getLogger(__name__)
 
 TROUBLE_RETRY_SECONDS = 30.0
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 MAX_REASON = 1024
 MAX_OUTPUT = 4096
 
@@ -46,9 +48,11 @@ class Performer:
             case Tell():
                 self._tell(step, record, life)
             case Fetch():
-                self._fetch(record, life)
+                self._fetch(record, life, book)
             case Stage():
                 self._stage(record, life)
+            case Check():
+                self._check(step.release, record, life, book)
             case AskLeave():
                 self._ask_leave(record, life)
             case Switch():
@@ -83,11 +87,11 @@ class Performer:
         except (OSError, Unavailable) as error:
             life.untellable = f"cannot report: {words(error)}"
 
-    def _fetch(self, record: Record, life: Life) -> None:
+    def _fetch(self, record: Record, life: Life, book: Book) -> None:
         order = record.order
         life.fetched = None
         try:
-            self._parts.fetcher.fetch(work_of(order), self._parts.store, lambda: self._wanted(order.work))
+            self._download(record, book)
             descriptor = self._descriptor(record)
             self._payload(descriptor.kind).check(order.artifact, descriptor)
             missing = [file.name for file in descriptor.files if not self._parts.store.has(file.sha256)]
@@ -100,6 +104,20 @@ class Performer:
         else:
             requires = tuple((one.artifact, one.versions) for one in descriptor.requires)
             life.fetched = Fetched(descriptor.kind, requires)
+
+    def _download(self, record: Record, book: Book) -> None:
+        """Raises as `Fetcher.fetch`; where room is short, what is only spared makes room first."""
+
+        def fetch() -> None:
+            self._parts.fetcher.fetch(work_of(record.order), self._parts.store, lambda: self._wanted(record.order.work))
+
+        try:
+            fetch()
+        except (NoRoom, OSError) as error:
+            if not book.spared() or not (isinstance(error, NoRoom) or error.errno in NO_ROOM):
+                raise
+            self._collect(book, frozenset())
+            fetch()
 
     def _stage(self, record: Record, life: Life) -> None:
         # Whatever comes of it, the bytes must be looked at again, not believed from before.
@@ -114,6 +132,27 @@ class Performer:
             life.refused = error.detail
         except (TidegateError, OSError) as error:
             self._troubled(life, error)
+        else:
+            life.checked[order.goal] = Checked("", self._parts.clock.monotonic())
+
+    def _check(self, release: Release, record: Record, life: Life, book: Book) -> None:
+        name, store = record.order.artifact, self._parts.store
+        try:
+            descriptor = read_descriptor(store, release)
+            if descriptor is None:
+                damage = "its signed descriptor is not on the device any more"
+            else:
+                payload = self._laid_out(record, book)
+                changed = payload.changed(name, release, descriptor)
+                damage = f"{', '.join(changed)} changed on the device" if changed else ""
+                held = [store.recheck(file.sha256, file.length) for file in descriptor.files] if changed else []
+                if held and all(held):
+                    # Laid out as copies, of which the store still has the signed bytes: put right without the network.
+                    payload.stage(name, release, descriptor)
+                    damage = ""
+        except (TidegateError, OSError) as error:
+            damage = f"it cannot be read: {words(error)}"
+        life.checked[release] = Checked(damage, self._parts.clock.monotonic())
 
     def _ask_leave(self, record: Record, life: Life) -> None:
         clock, order = self._parts.clock, record.order
@@ -160,10 +199,15 @@ class Performer:
             for payload in self._parts.payloads.values():
                 # All of them: after a removal neither journal nor link says any more whose leavings these are.
                 payload.forget(name, book.kept(name))
-            store, needed = self._parts.store, (one for name in book.names() for one in book.kept(name))
-            store.collect(frozenset[str]().union(*(contents(store, release) for release in needed)))
+            self._collect(book, book.spared())
         except OSError as error:
             _log.warning("cannot clean up after %s: %s", record.order.work, words(error))
+
+    def _collect(self, book: Book, spared: frozenset[Release]) -> None:
+        """Remove contents that belong to no version kept or spared; raises `OSError`."""
+        store = self._parts.store
+        needed = spared.union(*(book.kept(name) for name in book.names()))
+        store.collect(frozenset[str]().union(*(contents(store, release) for release in needed)))
 
     def _troubled(self, life: Life, error: Exception) -> None:
         life.trouble = words(error)

@@ -57,7 +57,7 @@ def open_executor(
     """
     files = files or RealFiles()
     make_folders(files, state_dir)
-    lock = _lock(state_dir / "executor.lock")
+    lock = lock_of(state_dir)
     parts = Parts(
         journal=journal(state_dir, files),
         outbox=outbox(state_dir, files),
@@ -74,8 +74,13 @@ def open_executor(
     return Executor(parts, finalize(parts, os.close, lock))
 
 
-def _lock(path: Path) -> int:
-    """An open descriptor that holds the lock; the kernel lets go of it however the process ends."""
+def lock_of(state_dir: Path) -> int:
+    """An open descriptor that holds the right to change this state; the kernel lets go of it however the process ends.
+
+    Raises:
+        Conflict: another process holds it.
+    """
+    path = state_dir / "executor.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

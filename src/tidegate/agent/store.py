@@ -107,6 +107,12 @@ class ContentStore:
         """Drop a whole content, for example because its bytes have changed."""
         self._files.remove(self.path(sha256))
 
+    def recheck(self, sha256: str, length: int) -> bool:
+        """Whether the whole content is here and hashes to what it must; dropped when it does not."""
+        if self.has(sha256) and not matches(self.path(sha256), sha256, length):
+            self.discard(sha256)
+        return self.has(sha256)
+
     def collect(self, keep: Collection[str]) -> None:
         """Remove every content and every partial download that is not in `keep`."""
         for folder in (self._whole, self._partial):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tidegate.agent import state
 from tidegate.agent.journal import Damaged
+from tidegate.agent.observe import book_of, unknown
+from tidegate.agent.outbox import TERMINAL
 from tidegate.agent.transaction.book import Book, Slot
 from tidegate.agent.transaction.model import IN_FLIGHT, Phase, Record
 from tidegate.wire.device import DesiredState, InProgress, Installed, ReportState
@@ -55,13 +57,16 @@ class View:
         ]
 
     def damaged(self) -> str:
-        """Why the journal cannot be believed; empty when it can."""
-        book = self._journal.read()
-        return book.reason if isinstance(book, Damaged) else ""
+        """That the state is unknown, why, and what its owner can do, as a sentence; empty when it is known."""
+        book = book_of(self._journal, self._payloads)
+        return unknown(book) if isinstance(book, Damaged) else ""
 
     def has_work(self, desired: DesiredState | None) -> bool:
         """Whether an executor would find anything to do; None: before the node has said what it wants."""
-        book = self._book()
+        book = book_of(self._journal, self._payloads)
+        if isinstance(book, Damaged):
+            works = () if desired is None else desired.work
+            return any(not (book.lasting and self.outbox.told(work.id) & TERMINAL) for work in works)
         if desired is None:
             return any(record.phase in IN_FLIGHT for record in book.records)
         return bool(book.records) or any(not self._over(book, work.id) for work in desired.work)
@@ -72,8 +77,8 @@ class View:
         return ended is not None and ended.outcome.value in self.outbox.told(work)
 
     def _book(self) -> Book:
-        book = self._journal.read()
-        return book if isinstance(book, Book) else Book()
+        book = book_of(self._journal, self._payloads)
+        return Book() if isinstance(book, Damaged) else book
 
 
 def _detail(record: Record) -> str:

@@ -39,8 +39,17 @@ class Payload(Protocol):
             Refused: and asking again gives the same answer.
         """
 
+    def laid_out(self, name: str) -> tuple[Release, ...]:
+        """The whole versions, as far as can be told in the order in which they were laid out."""
+
+    def changed(self, name: str, release: Release, descriptor: Descriptor) -> tuple[str, ...]:
+        """Files of a whole version whose bytes, hashed again, are not the signed ones; raises `OSError`."""
+
     def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
         """Lay the verified version out beside what runs; whole by one rename, without touching what runs.
+
+        Of a version that is laid out already, every file is hashed, and one that has changed is replaced by a rename of
+        the verified one: bytes that nobody signed are no version, also where they run.
 
         Raises:
             Untrusted: the content store's bytes are not those of the descriptor any more; they were removed.

@@ -7,6 +7,7 @@ renamed into place, and renamed back to a hidden name before it is taken apart.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -31,19 +32,20 @@ class ModelPayload:
         self._files = files or RealFiles()
 
     def names(self) -> tuple[str, ...]:
-        if not self._root.is_dir():
-            return ()
-        return tuple(sorted(path.name for path in self._root.iterdir() if ARTIFACT_NAME.fullmatch(path.name)))
+        return tuple(sorted(name for name in _entries(self._root) if ARTIFACT_NAME.fullmatch(name)))
 
     def facts(self, name: str) -> PayloadFacts:
-        versions = self._versions(name)
-        found = (_FOLDER.fullmatch(path.name) for path in versions.iterdir()) if versions.is_dir() else ()
+        found = (_FOLDER.fullmatch(entry) for entry in _entries(self._versions(name)))
         whole = frozenset(Release(match[1], match[2]) for match in found if match is not None)
         current = self._current(name)
-        if not current.is_symlink():
-            foreign = f"cannot tell what runs: {current} is not a link" if current.exists() else ""
-            return PayloadFacts(None, foreign, whole)
-        target = current.readlink()
+        try:
+            target = current.readlink()
+        except FileNotFoundError:
+            return PayloadFacts(None, "", whole)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return PayloadFacts(None, f"cannot tell what runs: {current} is not a link", whole)
         match = _FOLDER.fullmatch(target.name)
         if match is None or target != Path("versions") / target.name:
             return PayloadFacts(None, f"cannot tell what runs: {current} leads to {target}", whole)
@@ -65,6 +67,7 @@ class ModelPayload:
     def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
         folder = self._folder(name, release)
         if folder.is_dir():
+            self._mend(folder, descriptor)
             return
         make_folders(self._files, folder.parent, PUBLIC_FOLDER)
         staging = folder.with_name(f".{folder.name}.staging")
@@ -75,6 +78,14 @@ class ModelPayload:
         self._files.sync_folder(staging)
         self._files.rename(staging, folder)
         self._files.sync_folder(folder.parent)
+
+    def laid_out(self, name: str) -> tuple[Release, ...]:
+        whole = self.facts(name).whole
+        return tuple(sorted(whole, key=lambda one: (self._folder(name, one).stat().st_mtime_ns, one.version)))
+
+    def changed(self, name: str, release: Release, descriptor: Descriptor) -> tuple[str, ...]:
+        folder = self._folder(name, release)
+        return tuple(file.name for file in descriptor.files if not _intact(folder / file.name, file))
 
     def switch(self, name: str, to: Release | None) -> None:
         current = self._current(name)
@@ -117,6 +128,15 @@ class ModelPayload:
         running = self.facts(name).running
         return None if running is None else self._folder(name, running)
 
+    def _mend(self, folder: Path, descriptor: Descriptor) -> None:
+        fresh = folder.with_name(f".{folder.name}.mended")
+        for file in descriptor.files:
+            if not _intact(folder / file.name, file):
+                self._files.remove(fresh)
+                self._place(file, fresh)
+                self._files.rename(fresh, folder / file.name)
+        self._files.sync_folder(folder)
+
     def _place(self, file: PayloadFile, target: Path) -> None:
         source = self._store.path(file.sha256)
         if not matches(source, file.sha256, file.length):
@@ -147,3 +167,15 @@ class ModelPayload:
 
     def _folder(self, name: str, release: Release) -> Path:
         return self._versions(name) / f"{release.version}@{release.descriptor_sha256}"
+
+
+def _entries(folder: Path) -> list[str]:
+    """Names in a folder; none when it is gone, as it may be at any moment beside a process that removes it."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _intact(path: Path, file: PayloadFile) -> bool:
+    return path.is_file() and not path.is_symlink() and matches(path, file.sha256, file.length)

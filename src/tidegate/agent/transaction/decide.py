@@ -22,6 +22,7 @@ from tidegate.agent.transaction.model import (
 )
 from tidegate.agent.transaction.steps import (
     AskLeave,
+    Check,
     Clean,
     Close,
     Fetch,
@@ -51,9 +52,15 @@ def goes_on_unwritten(record: Record) -> bool:
 def _fetch(record: Record, facts: Facts) -> Decision:
     if not facts.wanted:
         return _dropped(record)
-    if record.order.goal is None or (facts.kept and facts.goal_whole):
-        # Nothing to get: a removal, or the device's own bytes, verified when they first came.
+    goal = record.order.goal
+    if goal is None:
         return _move(record, Phase.READY)
+    if facts.kept and facts.goal_whole:
+        # The device's own bytes were verified when they came; what has changed since then comes again.
+        if facts.goal_damage is None:
+            return record, Check(goal)
+        if not facts.goal_damage:
+            return _move(record, Phase.READY)
     if facts.refused:
         return _failed(record, facts.refused)
     if "downloading" not in facts.told:
@@ -75,7 +82,7 @@ def _stage(record: Record, facts: Facts) -> Decision:
         return _failed(record, facts.refused)
     if "verifying" not in facts.told:
         return _tell(record, facts, "verifying")
-    if facts.goal_whole:
+    if facts.goal_whole and facts.goal_damage == "":
         return _move(record, Phase.READY)
     if facts.trouble is not None:
         return record, Wait(facts.trouble.reason, facts.trouble.retry_seconds)
@@ -91,6 +98,9 @@ def _ready(record: Record, facts: Facts) -> Decision:
         return _move(replace(record, verified=False), Phase.FETCH)
     if facts.foreign:
         return _failed(record, facts.foreign)
+    if facts.probe_refused:
+        # Said before anything is switched: a version that cannot be probed here would only come back.
+        return _failed(record, facts.probe_refused)
     if "ready" not in facts.told:
         return _tell(record, facts, "ready")
     if facts.inhibited:
@@ -121,9 +131,15 @@ def _applying(record: Record, facts: Facts) -> Decision:
         return _move(record, Phase.PROBING)
     if facts.switch_failed:
         return _back(record, facts.switch_failed)
-    if record.order.goal is not None and not facts.goal_whole:
-        return _back(record, f"cannot switch to {record.order.goal.version}: it is not whole on the device any more")
-    return record, Switch(record.order.goal)
+    goal = record.order.goal
+    if goal is not None and facts.goal_whole and facts.goal_damage is None:
+        return record, Check(goal)
+    if goal is not None and (facts.goal_damage or not facts.goal_whole):
+        damage = facts.goal_damage or "it is not whole on the device any more"
+        reason = f"cannot switch to {goal.version}: {damage}"
+        # Where `current` never moved, nothing was tried and nothing rolled back.
+        return _failed(record, reason) if facts.running == record.way_back else _back(record, reason)
+    return record, Switch(goal)
 
 
 def _probing(record: Record, facts: Facts) -> Decision:
@@ -151,11 +167,17 @@ def _rollback(record: Record, facts: Facts) -> Decision:
     if not facts.foreign and facts.running == record.way_back:
         reverting = record.order.kind in (Kind.REVERT, Kind.REMOVE)
         return _done(record, Outcome.REVERT_FAILED if reverting else Outcome.ROLLED_BACK)
-    if record.way_back is not None and not facts.way_back_whole:
-        return _failed(record, f"{record.reason}; cannot roll back: {record.way_back.version} is not whole any more")
     if facts.restore_failures >= RESTORE_ATTEMPTS:
         return _failed(record, f"{record.reason}; cannot roll back: {facts.restore_trouble}")
-    return record, Restore(record.way_back)
+    way_back = record.way_back
+    if way_back is not None:
+        if facts.way_back_whole and facts.way_back_damage is None:
+            return record, Check(way_back)
+        if facts.way_back_damage or not facts.way_back_whole:
+            # A failed version whose bytes are the signed ones goes on rather than bytes that nobody signed.
+            damage = facts.way_back_damage or "it is not whole any more"
+            return _failed(record, f"{record.reason}; cannot roll back to {way_back.version}: {damage}")
+    return record, Restore(way_back)
 
 
 def _finish(record: Record, facts: Facts) -> Decision:

@@ -144,7 +144,10 @@ class Facts:
     Durable: `running` (what `current` leads to), `foreign` (why `current` is not ours to read), `goal_whole`,
     `way_back_whole` (staged on the device, complete), `kept` (the goal is journaled as current or previous),
     `content_whole` (the goal's verified bytes are in the content store), `told` (states already reported).
-    From outside: `wanted` (the node still names the work), `inhibited`, `unmet`, `leave`.
+    Hashed in this life, not long ago: `goal_damage` and `way_back_damage`; None: not known, empty: every byte is the
+    signed one.
+    From outside: `wanted` (the node still names the work), `inhibited`, `unmet`,
+    `probe_refused` (why this device will not run one of the order's probes), `leave`.
     Of this life: `entry`, `fetched`, `refused`, `trouble`, `attempts`, `switch_failed`, `restore_failures`, `cleaned`,
     `untellable` (the outbox cannot be written).
     """
@@ -154,12 +157,15 @@ class Facts:
     foreign: str = ""
     goal_whole: bool = False
     way_back_whole: bool = True
+    goal_damage: str | None = None
+    way_back_damage: str | None = None
     kept: bool = False
     content_whole: bool = False
     told: frozenset[str] = frozenset()
     wanted: bool = True
     inhibited: str = ""
     unmet: str = ""
+    probe_refused: str = ""
     leave: Leave | None = None
     fetched: Fetched | None = None
     refused: str = ""

@@ -32,6 +32,13 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Hash every byte of a version that lies on the device again, against its signed descriptor."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
 class AskLeave:
     """Ask the node whether to start applying now."""
 
@@ -77,4 +84,4 @@ class Wait:
     retry_seconds: float | None = None
 
 
-Step = LookAgain | Tell | Fetch | Stage | AskLeave | Switch | RunProbe | Restore | Clean | Close | Wait
+Step = LookAgain | Tell | Fetch | Stage | Check | AskLeave | Switch | RunProbe | Restore | Clean | Close | Wait
