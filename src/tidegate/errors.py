@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One mistake in an input: where (a JSON pointer such as ``/strategy/waves/0/percent``) and which rule it breaks."""
+    """One mistake in an input: where (a JSON pointer such as ``/strategy/waves/0/percent``) and the rule it breaks."""
 
     pointer: str
     detail: str
@@ -102,7 +102,7 @@ class Unavailable(TidegateError):
 
 
 class Untrusted(TidegateError):
-    """Bytes that do not verify: wrong signature, hash, length, role, expiry or rollback. Never applied, never served."""
+    """Bytes that do not verify: wrong signature, hash, length, role, expiry or rollback: never applied or served."""
 
     type = "untrusted"
 

@@ -132,7 +132,7 @@ class Service:
         self.runner = Runner(self.node, [module.RECONCILER for module in WORKERS])
         self.listeners = self._listeners()
         self._serving: list[asyncio.Task[None]] = []
-        _add_checks(self.node, self.runner)
+        _add_checks(self.node, self.runner, self.channel)
 
     @property
     def addresses(self) -> Addresses:
@@ -260,7 +260,7 @@ def _with_ports(settings: Settings, sockets: dict[str, socket.socket]) -> Settin
     return msgspec.structs.replace(settings, **changes)
 
 
-def _add_checks(node: Node, runner: Runner) -> None:
+def _add_checks(node: Node, runner: Runner, channel: ChannelApp) -> None:
     def database() -> None:
         with node.db.read() as tx:
             fleets.every(tx)
@@ -278,5 +278,10 @@ def _add_checks(node: Node, runner: Runner) -> None:
         if stalled:
             raise Unavailable(f"workers stalled: {', '.join(stalled)}")
 
-    for name, check in (("database", database), ("blobs", blobs), ("keys", keys), ("workers", workers)):
+    def tasks() -> None:
+        if ended := channel.ended():
+            raise Unavailable(f"ended by themselves: {', '.join(ended)}")
+
+    checks = {"database": database, "blobs": blobs, "keys": keys, "workers": workers, "channel": tasks}
+    for name, check in checks.items():
         node.health.add(name, check)

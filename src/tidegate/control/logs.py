@@ -19,6 +19,12 @@ _SECRET_VALUE = re.compile(
     re.DOTALL,
 )
 HIDDEN = "[hidden]"
+#: Longer text in a log line is cut: what others send must not fill the disk.
+MAX_TEXT = 4_000
+_MAX_TRACEBACK = 32_000
+# A line feed would let whoever is logged write lines of their own, an escape sequence work on the reader's terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TRACEBACK = "exception"
 
 
 def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
@@ -30,6 +36,7 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         hide_secrets,
+        tame,
     ]
     last: Processor = (
         structlog.processors.JSONRenderer()
@@ -61,6 +68,23 @@ def configure(log_format: str, log_level: str, stream: TextIO | None = None) -> 
 def hide_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Blank what is named like a secret or looks like one, at any depth."""
     return {name: _hidden(name, value) for name, value in event.items()}
+
+
+def tame(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Cut what is too long, and write control characters out; a traceback keeps its lines."""
+    return {name: _tamed(value, name == _TRACEBACK) for name, value in event.items()}
+
+
+def _tamed(value: Any, lines: bool) -> Any:
+    if isinstance(value, str):
+        most = _MAX_TRACEBACK if lines else MAX_TEXT
+        cut = value if len(value) <= most else f"{value[:most]}… ({len(value)} characters)"
+        return _CONTROL.sub(lambda found: found[0] if lines and found[0] == "\n" else repr(found[0])[1:-1], cut)
+    if isinstance(value, MutableMapping):
+        return {_tamed(str(key), False): _tamed(inner, False) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tamed(inner, False) for inner in value]
+    return value
 
 
 def _hidden(name: str, value: Any) -> Any:

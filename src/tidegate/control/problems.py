@@ -67,6 +67,8 @@ _STATUS: tuple[tuple[type[TidegateError], int], ...] = (
 _SPOKEN = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
 _FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
+# An even number of backslashes before it are backslashes themselves.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _JSON = msgspec.json.Encoder()
 
 
@@ -115,11 +117,32 @@ def understood(error: Exception) -> TidegateError:
         if isinstance(error, Defect):
             log.error("defect", error=str(error), exc_info=error)
         return error
+    if isinstance(error, sqlalchemy.exc.IntegrityError) and _is_unique_violation(error):
+        # Two who created the same at once: each looked before the other had committed.
+        log.info("two acts at once", error=str(error.orig))
+        return Conflict("cannot do this: somebody else did the same at this moment; look, and try again")
+    if isinstance(error, sqlalchemy.exc.DataError):
+        log.warning("value refused by the database", error=str(error.orig))
+        return Invalid("cannot take a value that the database does not store, such as text with a NUL character")
     if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.TimeoutError):
         log.error("database unavailable", error=str(error.__cause__ or error))
         return Unavailable("cannot reach the database for now")
     log.error("unforeseen error", error=repr(error), exc_info=error)
     return Defect(f"unforeseen: {error!r}")
+
+
+def _is_unique_violation(error: sqlalchemy.exc.IntegrityError) -> bool:
+    return getattr(error.orig, "sqlstate", "") == "23505" or "UNIQUE constraint failed" in str(error.orig)
+
+
+def refuse_nul(body: bytes) -> None:
+    """JSON may write U+0000 as an escape; PostgreSQL stores no text with it, and one such value would fail a batch.
+
+    Raises:
+        Invalid: the body has one.
+    """
+    if b"\\u0000" in body and _NUL.search(body):
+        raise Invalid("cannot accept the body: text must not contain the character U+0000")
 
 
 def invalid_from(error: msgspec.ValidationError, what: str) -> Invalid:

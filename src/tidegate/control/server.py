@@ -37,8 +37,8 @@ class Protocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection.
 
     ``scope["extensions"]["tls"]`` is one dict per connection, the same object for all of its requests:
-    ``client_certificate_der`` (bytes or None) and ``on_close``, callables for when the connection is gone; the
-    application may keep in it what it derived.
+    ``client_certificate_der`` (bytes or None), ``on_close``, callables for when the connection is gone, and ``closed``
+    from then on; the application may keep in it what it derived.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -94,6 +94,7 @@ class Protocol(HttpToolsProtocol):
             self._cancel(timer)
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        self._tls["closed"] = True
         for call in self._tls["on_close"]:
             call()
 

@@ -76,7 +76,7 @@ class Installed(Request, frozen=True):
 
 
 class InProgress(Request, frozen=True):
-    """One piece of work the device has taken up and not finished; `detail` is for people (percent, attempt, why it waits)."""
+    """Work the device has taken up and not finished; `detail` is for people (percent, attempt, why it waits)."""
 
     work: ShortText
     state: ReportState
@@ -84,7 +84,7 @@ class InProgress(Request, frozen=True):
 
 
 class Heartbeat(Request, frozen=True):
-    """`seen` is the digest of the last desired state; `wait_seconds` asks the server to hold the answer until it changes."""
+    """`seen` is the digest of the last desired state; `wait_seconds` asks to hold the answer until it changes."""
 
     installation: InstallationId
     installed: Annotated[tuple[Installed, ...], Meta(max_length=256)] = ()
@@ -241,5 +241,3 @@ class Renewed(Answer, frozen=True):
 def leave_is_current(granted_at: float, now: float, answer: LeaveAnswer) -> bool:
     """Whether leave received at monotonic second `granted_at` may still be acted on at `now`."""
     return answer.granted and 0 <= now - granted_at <= answer.valid_seconds
-
-

@@ -1,4 +1,4 @@
-"""What a device without a certificate says to the enrollment endpoint (SPEC section 3), over server-authenticated TLS."""
+"""What a device without a certificate says to the enrollment endpoint over server-authenticated TLS (SPEC 3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidegate.wire.device import Answer, DeviceName, HardwareProfile, Request, S
 
 
 class Enroll(Request, frozen=True):
-    """The token travels in the body, never in an argument list or a URL. The CSR's subject and extensions are ignored."""
+    """The token travels in the body, never in an argument list or URL. The CSR's subject and extensions are ignored."""
 
     token: Annotated[str, Meta(min_length=8, max_length=128)]
     csr_pem: Annotated[str, Meta(max_length=8192)]
@@ -20,7 +20,7 @@ class Enroll(Request, frozen=True):
 
 
 class Enrolled(Answer, frozen=True):
-    """`root_chain` holds the signed root metadata (JSON text), oldest first; the device follows it from its own anchor."""
+    """`root_chain` holds the signed root metadata (JSON text), oldest first; followed from the device's own anchor."""
 
     device: str
     fleet: str

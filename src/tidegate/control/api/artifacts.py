@@ -201,5 +201,6 @@ ROUTES = (
         summary="Append the body at the query parameter offset; sealed when whole",
         endpoint=_receive,
         tag="artifacts",
+        bounded_by=f"the length announced, at most upload_max_bytes; {SILENCE_SECONDS} s of silence",
     ),
 )

@@ -75,9 +75,8 @@ def _decommission(call: Call) -> None:
 def _recover(call: Call) -> token_wire.Minted:
     body: token_wire.Recover = call.body
     name = call.path["device"]
-    return minted(
-        call, devices.recover(call.scope, call.node, name, expires_in_seconds=body.expires_in_seconds)
-    )  # fmt: skip
+    seconds = body.expires_in_seconds
+    return minted(call, name, lambda: devices.recover(call.scope, call.node, name, expires_in_seconds=seconds))
 
 
 def _hold(call: Call) -> wire.HoldInfo:

@@ -9,7 +9,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegate.control.problems import respond, understood
+from tidegate.control.problems import Malformed, respond, understood
 from tidegate.control.services.node import Node
 
 log = structlog.get_logger()
@@ -51,6 +51,8 @@ class Edge:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
+                if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+                    raise Malformed("cannot read the address: it must not contain the character U+0000")
                 await self._app(scope, receive, answer)
             except Exception as error:  # noqa: BLE001 - the outermost edge: logged there, answered here
                 response = respond(understood(error))

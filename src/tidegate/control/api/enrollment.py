@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -33,7 +34,7 @@ def _mint(call: Call) -> wire.Minted:
         tags=body.tags,
         groups=body.groups,
     )
-    return minted(call, tokens.mint(call.scope, call.node, terms))
+    return minted(call, body.device_name, lambda: tokens.mint(call.scope, call.node, terms))
 
 
 def _list(call: Call) -> Page[wire.TokenInfo]:
@@ -59,9 +60,10 @@ def _revoke(call: Call) -> wire.TokenInfo:
     return _info(tokens.revoke(call.scope, call.node, TokenId(call.integer("token"))))
 
 
-def minted(call: Call, made: tokens.Minted) -> wire.Minted:
-    """A new token with the command to paste."""
-    command = installer.command(call.scope, call.node, made.view.device_name)
+def minted(call: Call, device_name: str | None, mint: Callable[[], tokens.Minted]) -> wire.Minted:
+    """A new token with the command to paste. The command comes first: a secret that cannot be shown is not made."""
+    command = installer.command(call.scope, call.node, device_name)
+    made = mint()
     return wire.Minted(
         id=made.view.id,
         secret=made.secret,

@@ -7,10 +7,12 @@ reference are made from the same table, and the permission walk test reads it.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -25,10 +27,15 @@ from tidegate.control.domain.fleets import DEFAULT_FLEET
 from tidegate.control.problems import Malformed, MethodNotAllowed, respond
 from tidegate.control.services import idempotency, sessions
 from tidegate.control.services.node import Node
-from tidegate.errors import FieldError, Invalid, NotFound, TidegateError, TooLarge
+from tidegate.errors import FieldError, Invalid, NotFound, TidegateError, TooLarge, Unavailable
 
 MAX_BODY_BYTES = 1 << 20
+#: Of a body that anybody may send.
+PUBLIC_BODY_BYTES = 64 << 10
 BODY_SECONDS = 30
+#: Threads for what needs no sign-in, and how many requests may wait for one: a flood of them holds up nothing else.
+PUBLIC_THREADS = 8
+PUBLIC_WAITING = 200
 IDEMPOTENCY_KEY = "idempotency-key"
 _JSON = msgspec.json.Encoder()
 
@@ -81,13 +88,23 @@ class Operation:
     def creates(self) -> bool:
         return self.method == "POST" and self.status == 201
 
+    @property
+    def body_bytes(self) -> int:
+        """The largest body accepted; 0: none is read."""
+        if self.body is None:
+            return 0
+        return PUBLIC_BODY_BYTES if self.public else MAX_BODY_BYTES
+
 
 RawEndpoint = Callable[[Request, Scope, Node], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRoute:
-    """A call that streams: its endpoint reads and writes by itself, who may is declared and checked as above."""
+    """A call that streams: its endpoint reads and writes by itself, who may is declared and checked as above.
+
+    `bounded_by` names what bounds the body that it reads; empty: it reads none.
+    """
 
     method: str
     path: str
@@ -99,6 +116,7 @@ class RawRoute:
     query: type | None = None
     status: int = 200
     public: bool = False
+    bounded_by: str = ""
 
 
 @dataclass(slots=True)
@@ -106,6 +124,7 @@ class _Path:
     """The methods of one path, so that any other is answered 405 with all that are allowed."""
 
     node: Node
+    public_threads: anyio.CapacityLimiter
     calls: dict[str, Operation | RawRoute] = field(default_factory=dict)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -123,18 +142,27 @@ class _Path:
             if isinstance(call, RawRoute):
                 scope, _ = await _authority(self.node, call, request)
                 return await call.endpoint(request, scope, self.node)
-            return await _carry_out(self.node, call, request)
+            return await _carry_out(self.node, call, request, self._threads(call))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:  # noqa: BLE001 - the edge: every error becomes a problem, the unforeseen ones logged
             return respond(problems.understood(error))
 
+    def _threads(self, call: Operation) -> anyio.CapacityLimiter | None:
+        """Where the handler runs; None: among everybody's threads."""
+        if not call.public:
+            return None
+        if self.public_threads.statistics().tasks_waiting >= PUBLIC_WAITING:
+            raise Unavailable("cannot answer for now: too many ask at once", retry_after_seconds=5)
+        return self.public_threads
+
 
 def routes(node: Node, calls: Iterable[Operation | RawRoute]) -> list[BaseRoute]:
     """Starlette routes for these calls; literal paths come before those with parameters."""
     paths: dict[str, _Path] = {}
+    public_threads = anyio.CapacityLimiter(PUBLIC_THREADS)
     for call in calls:
-        path = paths.setdefault(call.path, _Path(node))
+        path = paths.setdefault(call.path, _Path(node, public_threads))
         if call.method in path.calls:
             raise ValueError(f"{call.method} {call.path} is declared twice")
         path.calls[call.method] = call
@@ -157,9 +185,11 @@ async def _authority(node: Node, call: Operation | RawRoute, request: Request) -
     return scope, identity
 
 
-async def _carry_out(node: Node, operation: Operation, request: Request) -> Response:
+async def _carry_out(
+    node: Node, operation: Operation, request: Request, threads: anyio.CapacityLimiter | None
+) -> Response:
     scope, identity = await _authority(node, operation, request)
-    raw = await read_body(request) if operation.body is not None else b""
+    raw = await read_body(request, operation.body_bytes) if operation.body is not None else b""
     call = Call(
         node=node,
         scope=scope,
@@ -172,7 +202,7 @@ async def _carry_out(node: Node, operation: Operation, request: Request) -> Resp
     )
     key = request.headers.get(IDEMPOTENCY_KEY)
     if key is None or not operation.creates or identity is None:
-        answer = await anyio.to_thread.run_sync(operation.handler, call)
+        answer = await anyio.to_thread.run_sync(operation.handler, call, limiter=threads)
         return _answer(operation, b"" if operation.answer is None else _JSON.encode(answer))
     said = "\n".join((operation.method, request.url.path, request.url.query)).encode() + b"\n" + raw
     return await anyio.to_thread.run_sync(_once, operation, call, key, hashlib.sha256(said).hexdigest())
@@ -202,7 +232,7 @@ def _answer(operation: Operation, body: bytes, *, replayed: bool = False) -> Res
     return Response(body, operation.status, headers, "application/json")
 
 
-async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The whole body.
 
     Raises:
@@ -232,7 +262,8 @@ def decode_query(kind: type | None, request: Request) -> Any:
     """
     given = [(name, value) for name, value in request.query_params.multi_items() if name != "fleet"]
     names = [name for name, _ in given]
-    wrong = [(name, "is given twice") for name in sorted(set(names)) if names.count(name) > 1]
+    # Counted in one go: there is room for thousands of names in a query, and anybody may send one.
+    wrong = [(name, "is given twice") for name, count in sorted(Counter(names).items()) if count > 1]
     if kind is None:
         wrong += [(name, "is unknown") for name in names]
     if wrong:
@@ -252,6 +283,7 @@ def _body(operation: Operation, request: Request, raw: bytes) -> Any:
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json":
         raise Malformed("cannot read the body: its Content-Type must be application/json")
+    problems.refuse_nul(raw)
     try:
         return msgspec.json.decode(raw, type=operation.body)
     except msgspec.ValidationError as error:

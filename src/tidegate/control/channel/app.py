@@ -117,6 +117,11 @@ class ChannelApp:
         """Answer every held heartbeat now and hold none from here on; a server calls it before it drains."""
         self.heartbeats.close()
 
+    def ended(self) -> list[str]:
+        """What runs in the background and should not have ended, but has."""
+        tasks = [task for _, task in self._running] + ([self._committer] if self._committer else [])
+        return [task.get_name() for task in tasks if task.done()]
+
     def figures(self) -> dict[str, int]:
         """What metrics show."""
         return {

@@ -63,7 +63,7 @@ class Heartbeats:
         """Wait until the desired state is another, time is over, the device calls anew, or the node goes down."""
         standing.turn += 1  # one held heartbeat per device: the older one is answered
         standing.wake()
-        if self._held >= self._node.settings.max_held or self._closing:
+        if self._held >= self._node.settings.max_held or self._closing or caller.tls.get("closed"):
             return
         turn = standing.turn
         loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 
-from tidegate.control.problems import Malformed, headers_of, invalid_from, problem_of
+from tidegate.control.problems import Malformed, headers_of, invalid_from, problem_of, refuse_nul
 from tidegate.errors import TidegateError, TooLarge, TooMany
 from tidegate.wire.problem import PROBLEM_JSON
 
@@ -69,6 +69,7 @@ def _announced(scope: Scope) -> int:
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Raises `Invalid` naming the field and its rule, `Malformed` where it is no JSON."""
+    refuse_nul(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

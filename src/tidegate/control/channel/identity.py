@@ -17,6 +17,7 @@ import anyio
 import structlog
 from anyio.to_thread import run_sync
 
+from tidegate.control.channel.http import Disconnected
 from tidegate.control.domain.devices import DeviceRef
 from tidegate.control.domain.enrollment import Refusal, decide_use
 from tidegate.control.services import certificates, renewal
@@ -90,6 +91,7 @@ class Identities:
             Unauthenticated: no certificate, or one that is not on record.
             Forbidden: ``device-decommissioned``, ``certificate-replaced``, ``certificate-expired`` and so on.
             TooMany: more than `MAX_CONNECTIONS` connections of one device.
+            Disconnected: it is not there any more.
             Unavailable: the memory is too old to be trusted.
         """
         tls: Tls = scope.get("extensions", {}).get("tls", {})
@@ -157,6 +159,9 @@ class Identities:
     def _count_connection(self, device_id: DeviceId, tls: Tls) -> None:
         if tls.get("device") == device_id:
             return
+        if tls.get("closed"):
+            # Gone while its certificate was looked up: nobody would ever count it out again.
+            raise Disconnected
         count = self._connections.get(device_id, 0)
         if count >= MAX_CONNECTIONS:
             raise TooMany(f"cannot serve more than {MAX_CONNECTIONS} connections of one device", retry_after_seconds=10)

@@ -12,7 +12,7 @@ from tidegate.control.domain.devices import DeviceRef
 from tidegate.control.problems import understood
 from tidegate.control.services import work
 from tidegate.control.services.node import Node
-from tidegate.errors import Unavailable
+from tidegate.errors import Defect, Unavailable
 from tidegate.wire.device import Reports, ReportsAnswer
 
 log = structlog.get_logger()
@@ -85,6 +85,8 @@ class ReportQueue:
     async def _commit(self, group: list[_Waiting]) -> None:
         try:
             answers = await run_sync(work.report, self._node, [(one.device, one.reports) for one in group])
+            if len(answers) != len(group):
+                raise Defect(f"{len(group)} batches of reports were given {len(answers)} answers")
         except Exception as error:  # noqa: BLE001 - handed to those who wait for it
             told = understood(error)
             if len(group) == 1 or isinstance(told, Unavailable):

@@ -82,7 +82,7 @@ def publish(scope: Scope, node: Node, request: PublishArtifact) -> Artifact:
             store.find(tx, scope.fleet_id, request.name, request.version),
             store.kind_of(tx, scope.fleet_id, request.name),
         )
-        _check_blobs(node, descriptor)
+        _check_blobs(node, descriptor, data)
         artifact = _insert(tx, scope, descriptor, data)
         change = Change(add=entries(descriptor, data))
         changed = repository.change(tx, node, scope.fleet_id, scope.fleet, change, documents)
@@ -217,8 +217,8 @@ def _payload(request: PublishArtifact, sources: list[Upload]) -> tuple[PayloadFi
     return tuple(files)
 
 
-def _check_blobs(node: Node, descriptor: Descriptor) -> None:
-    for file in descriptor.files:
+def _check_blobs(node: Node, descriptor: Descriptor, data: bytes) -> None:
+    for file in wire.signed_files(descriptor, data):
         if node.blobs.size(file.sha256) != file.length:
             raise Conflict(f"cannot publish: the bytes of {file.name} are gone; upload it again")
 

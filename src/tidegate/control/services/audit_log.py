@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tidegate.control.domain import audit
@@ -18,7 +20,11 @@ from tidegate.control.services.node import Node
 from tidegate.control.store import audit as store
 from tidegate.control.store import paging
 from tidegate.control.store.audit import Filter
-from tidegate.errors import FieldError, Invalid, Untrusted
+from tidegate.errors import FieldError, Invalid, Unavailable, Untrusted
+
+#: Whole chains read at once.
+_READERS = 2
+_reading = threading.BoundedSemaphore(_READERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,22 @@ def list_records(
 def verify(scope: Scope, node: Node, *, of_node: bool = False) -> Verification:
     """Follow the whole chain, and hold it against its head and the checkpoints outside the database."""
     chain = _chain(scope, "audit.read", of_node)
+    with _few_at_once():
+        return _verify(node, chain)
+
+
+@contextmanager
+def _few_at_once() -> Iterator[None]:
+    """A whole chain may be long: whoever asks again and again must not take every thread of the node."""
+    if not _reading.acquire(blocking=False):
+        raise Unavailable("cannot read a whole chain for now: others are being read", retry_after_seconds=10)
+    try:
+        yield
+    finally:
+        _reading.release()
+
+
+def _verify(node: Node, chain: int) -> Verification:
     try:
         known = checkpoints.read(node, chain)
     except Untrusted as error:
@@ -125,8 +147,9 @@ def sign_export(scope: Scope, node: Node, *, of_node: bool = False, until: int |
     chain = _chain(scope, "audit.export", of_node)
     last = _last(node, chain, until)
     digest = hashlib.sha256()
-    for piece in _pieces(node, chain, last):
-        digest.update(piece)
+    with _few_at_once():
+        for piece in _pieces(node, chain, last):
+            digest.update(piece)
     signer = node.keyring.audit_signer()
     signed = signer.sign(SIGNED_PREFIX + digest.hexdigest().encode())
     with node.db.write() as tx:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tidegate.trust.tuf.durable import fsync_folder, make_folder
 
 EVERY_RECORDS = 1_000
 EVERY = timedelta(minutes=5)
+#: Of the file's end that are looked at for the last line: two lines and more, a line has about 250 bytes.
+_TAIL_BYTES = 4_096
 _SIGNED_PREFIX = b"tidegate audit checkpoint v1\n"
 
 
@@ -53,9 +56,28 @@ def read(node: Node, chain: int) -> list[Checkpoint]:
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     except OSError as error:
         raise Unavailable(f"cannot read the audit checkpoints: {error.strerror}") from error
+    key = _public_key(node)
+    return [_checked(line, str(number), chain, key) for number, line in enumerate(lines, start=1)]
+
+
+def last(node: Node, chain: int) -> Checkpoint | None:
+    """The chain's newest checkpoint, its signature checked, however many came before. Raises as `read`."""
+    path = _path(node, chain)
+    try:
+        if not path.exists():
+            return None
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError as error:
+        raise Unavailable(f"cannot read the audit checkpoints: {error.strerror}") from error
+    return _checked(lines[-1], "that is the last", chain, _public_key(node)) if lines else None
+
+
+def _public_key(node: Node) -> Ed25519PublicKey:
     key = load_pem_public_key(node.keyring.audit_signer().public_pem())
     assert isinstance(key, Ed25519PublicKey)
-    return [_checked(line, number, chain, key) for number, line in enumerate(lines, start=1)]
+    return key
 
 
 def write_due(node: Node) -> list[Checkpoint]:
@@ -83,14 +105,13 @@ def write_due(node: Node) -> list[Checkpoint]:
 
 
 def _write_if_due(node: Node, chain: int) -> Checkpoint | None:
-    known = read(node, chain)
-    last = known[-1] if known else None
-    start = EMPTY if last is None else Head(last.sequence, last.hash)
+    newest = last(node, chain)
+    start = EMPTY if newest is None else Head(newest.sequence, newest.hash)
     now = node.clock.now()
     with node.db.read() as tx:
         head = store.head(tx, chain)
         new = head.sequence - start.sequence
-        waited = last is None or now - datetime.fromisoformat(last.at) >= EVERY
+        waited = newest is None or now - datetime.fromisoformat(newest.at) >= EVERY
         if new < 0 or (new == 0 and head != start):
             raise Untrusted(f"cannot trust the audit chain {chain}: its head is not the one at the last checkpoint")
         if new == 0 or (new < EVERY_RECORDS and not waited):
@@ -119,7 +140,7 @@ def _signed(node: Node, checkpoint: Checkpoint) -> bytes:
     return bytes(rfc8785.dumps({**body, "signature": base64.b64encode(signature).decode()})) + b"\n"
 
 
-def _checked(line: bytes, number: int, chain: int, key: Ed25519PublicKey) -> Checkpoint:
+def _checked(line: bytes, number: str, chain: int, key: Ed25519PublicKey) -> Checkpoint:
     try:
         said = json.loads(line)
         checkpoint = Checkpoint(said["chain"], said["sequence"], said["hash"], said["at"])
@@ -138,7 +159,8 @@ def _append(path: Path, line: bytes) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             _drop_unfinished_line(descriptor)
-            os.write(descriptor, line)
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

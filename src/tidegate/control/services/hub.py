@@ -14,7 +14,7 @@ ChangeKind = Literal["rollouts", "devices", "identity", "trust", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`devices`: the desired state of these (all of the fleet when None) may differ; `identity`: certificates changed."""
+    """`devices`: the desired state of these (None: all of the fleet) may differ; `identity`: certificates changed."""
 
     kind: ChangeKind
     fleet_id: FleetId

@@ -27,13 +27,20 @@ class FailureLimit:
 
     def check(self, key: str, now: float) -> None:
         """Raises `TooMany` while the key's failures are used up. `now` is monotonic seconds."""
-        with self._lock:
-            count, since = self._seen.get(key, (0, now))
-            left = since + self._window - now
-        if count >= self._failures and left > 0:
+        left = self._left(key, now)
+        if left > 0:
             raise TooMany(
                 f"cannot try again for {int(left) + 1} seconds: too many failures", retry_after_seconds=int(left) + 1
             )
+
+    def full(self, key: str, now: float) -> bool:
+        """Whether the key's failures are used up."""
+        return self._left(key, now) > 0
+
+    def _left(self, key: str, now: float) -> float:
+        with self._lock:
+            count, since = self._seen.get(key, (0, now))
+        return since + self._window - now if count >= self._failures else 0.0
 
     def failed(self, key: str, now: float) -> None:
         with self._lock:
@@ -68,4 +75,7 @@ class Limits:
     def __init__(self) -> None:
         self.sign_in_by_address = FailureLimit(20, 300)
         self.sign_in_by_name = FailureLimit(10, 900)
+        #: Failed sign-ins that are written to the audit log, of all addresses together: it is never pruned, and a
+        #: flood from many of them must not fill the disk. Every one is logged.
+        self.sign_in_refusals = FailureLimit(300, 600)
         self.enroll_by_address = FailureLimit(20, 300)

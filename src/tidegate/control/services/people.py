@@ -7,7 +7,7 @@ of one fleet gives and takes roles in that fleet only. The node always keeps one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -74,19 +74,20 @@ def create_operator(
 
 
 def list_operators(scope: Scope, node: Node, *, limit: int = 50, offset: int = 0, cursor: str = "") -> Operators:
-    """By name."""
+    """By name. Who administers one fleet sees its operators and those of all fleets, and no role in another fleet."""
     scope.require("users.manage")
     position = decode_cursor(cursor, str)
     after = str(position[0]) if position else ""
+    fleet_id = None if _everywhere(scope) else scope.fleet_id
     with node.db.read() as tx:
-        found = store.list_operators(tx, after=after, offset=offset, limit=limit + 1)
-        items = tuple(_detail(tx, operator) for operator in found[:limit])
-        total = paging.total(tx, store.every_operator())
+        found = store.list_operators(tx, fleet_id, after=after, offset=offset, limit=limit + 1)
+        items = tuple(_seen_by(scope, _detail(tx, operator)) for operator in found[:limit])
+        total = paging.total(tx, store.operators_of(fleet_id))
     return Operators(items, total, encode_cursor(items[-1].operator.name) if len(found) > limit else None)
 
 
 def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) -> OperatorDetail:
-    """Replace an operator's roles.
+    """Replace an operator's roles; who administers one fleet replaces those in it, the others stay as they are.
 
     Raises:
         NotFound: no such operator.
@@ -97,7 +98,12 @@ def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) 
     with node.db.write() as tx:
         administrators = store.lock_administrators(tx)
         operator = _existing(tx, name)
+        if any(role.fleet not in (scope.fleet, ANY) for role in roles):
+            scope.require_everywhere("users.manage")  # before any other fleet is looked for: they are not to be seen
         grants = _grants(tx, roles)
+        if not _everywhere(scope):
+            unseen = [one for one in operator.grants if one.fleet_id not in (scope.fleet_id, EVERY_FLEET)]
+            grants = (*grants, *unseen)
         changed = set(grants) ^ set(operator.grants)
         if any(grant.fleet_id != scope.fleet_id for grant in changed):
             scope.require_everywhere("users.manage")
@@ -107,7 +113,7 @@ def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) 
         store.replace_grants(tx, operator.id, grants)
         detail = _detail(tx, _existing(tx, name))
         _record(tx, scope, "operator.set-roles", name, {"before": _told(before), "after": _told(detail.roles)})
-    return detail
+    return _seen_by(scope, detail)
 
 
 def disable_operator(scope: Scope, node: Node, name: str) -> None:
@@ -156,6 +162,7 @@ def change_own_password(
     Raises:
         Forbidden: an API key has no password.
         Invalid: the current password is wrong, or the new one cannot be chosen.
+        Conflict: it was reset or the operator disabled meanwhile.
     """
     if operator_id is None:
         raise Forbidden("cannot change the password of an API key; sign in as an operator")
@@ -171,6 +178,9 @@ def change_own_password(
     check_password(operator.name, password)
     hashed = secrets.hash_password(password)
     with node.db.write() as tx:
+        locked = store.operator_by_name(tx, operator.name, lock=True)
+        if locked is None or locked.disabled_at is not None or locked.password_hash != operator.password_hash:
+            raise Conflict("cannot change the password: somebody else changed it at this moment")
         store.set_password(tx, operator.id, hashed)
         kept = [session for session in store.sessions_of(tx, operator.id) if session.id == keep_session]
         ended = store.delete_sessions_of(tx, operator.id, but=kept[0].secret_sha256 if kept else "")
@@ -181,6 +191,16 @@ def roles_of(node: Node, identity: Identity) -> tuple[NamedGrant, ...]:
     """What was granted to whoever asks."""
     with node.db.read() as tx:
         return _named(tx, identity.grants)
+
+
+def _everywhere(scope: Scope) -> bool:
+    return "users.manage" in scope.everywhere
+
+
+def _seen_by(scope: Scope, detail: OperatorDetail) -> OperatorDetail:
+    if _everywhere(scope):
+        return detail
+    return replace(detail, roles=tuple(role for role in detail.roles if role.fleet in (scope.fleet, ANY)))
 
 
 def _named(tx: Connection, grants: Sequence[Grant]) -> tuple[NamedGrant, ...]:

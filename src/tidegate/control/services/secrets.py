@@ -6,19 +6,24 @@ import hashlib
 import hmac
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from tidegate.errors import Defect
+from tidegate.errors import Defect, Unavailable
 
 API_KEY_PREFIX = "tg_"
 SESSION_PREFIX = "tgs_"
 
 # OWASP's first choice for Argon2id: a node may be a small machine, and generated passwords have 120 bits.
 _hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-# One hash takes 19 MiB: a flood of sign-ins waits here instead of taking the node's memory.
-_hashing = threading.BoundedSemaphore(4)
+# One hash takes 19 MiB, and who waits for a turn waits in a thread that others need: a flood of sign-ins takes neither
+# the node's memory nor all of its threads.
+HASHING, WAITING = 4, 12
+_hashing = threading.BoundedSemaphore(HASHING)
+_places = threading.BoundedSemaphore(HASHING + WAITING)
 # What an unknown name is checked against, so that it takes as long as a known one.
 _NOBODY = _hasher.hash(secrets.token_urlsafe(24))
 
@@ -44,14 +49,26 @@ def matches(secret: str, sha256: str) -> bool:
     return hmac.compare_digest(digest(secret), sha256)
 
 
+@contextmanager
+def _turn() -> Iterator[None]:
+    """One of few turns at hashing. Raises `Unavailable` when too many wait for theirs."""
+    if not _places.acquire(blocking=False):
+        raise Unavailable("cannot check passwords for now: too many at once", retry_after_seconds=2)
+    try:
+        with _hashing:
+            yield
+    finally:
+        _places.release()
+
+
 def hash_password(password: str) -> str:
-    with _hashing:
+    with _turn():
         return _hasher.hash(password)
 
 
 def password_matches(password: str, password_hash: str | None) -> bool:
     """Whether it is this password; None takes as long and never is."""
-    with _hashing:
+    with _turn():
         try:
             return _hasher.verify(password_hash or _NOBODY, password) and password_hash is not None
         except VerifyMismatchError:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidegate.control.domain.access import Identity, Scope
+import structlog
+from sqlalchemy import Connection
+
+from tidegate.control.domain.access import Actor, Identity, Scope
 from tidegate.control.domain.fleets import Fleet
 from tidegate.control.domain.people import (
     PASSWORD_MAX,
@@ -22,6 +25,11 @@ from tidegate.control.store import engine, fleets
 from tidegate.control.store import people as store
 from tidegate.errors import NotFound, Unauthenticated
 from tidegate.ids import ApiKeyId
+
+log = structlog.get_logger()
+
+#: The one key of a limit that is not by name or address.
+_EVERYBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +79,9 @@ def sign_in(node: Node, name: str, password: str, *, user_agent: str, address: s
     right = secrets.password_matches(password[:PASSWORD_MAX], operator.password_hash if operator else None)
     signed_in = _begin(node, operator, user_agent) if right and operator else None
     if signed_in is None:
-        if operator is not None and not right:
-            _count_failure(node, operator)
         node.limits.sign_in_by_address.failed(from_key, monotonic)
         node.limits.sign_in_by_name.failed(name_key, monotonic)
+        _refused(node, operator, right, from_key)
         raise Unauthenticated("cannot sign in: name or password is wrong, or the operator is disabled or locked")
     node.limits.sign_in_by_name.forget(name_key)
     return signed_in
@@ -104,18 +111,38 @@ def _begin(node: Node, checked: Operator, user_agent: str) -> SignedIn | None:
     return SignedIn(secret, csrf, session.expires_at, operator)
 
 
-def _count_failure(node: Node, checked: Operator) -> None:
+def _refused(node: Node, operator: Operator | None, right: bool, address: str) -> None:
+    """Record a failed sign-in and, for a wrong password, count it. A name nobody bears costs the same work.
+
+    What was typed as a name is not recorded when nobody bears it: people type passwords there.
+    """
+    known = operator is not None
+    log.warning("sign-in refused", operator=operator.name if operator else "", known=known, address=address)
+    monotonic = node.clock.monotonic()
+    recorded = not node.limits.sign_in_refusals.full(_EVERYBODY, monotonic)
+    node.limits.sign_in_refusals.failed(_EVERYBODY, monotonic)
     with node.db.write() as tx:
-        operator = store.operator_by_name(tx, checked.name, lock=True)
         now = engine.now(tx)
-        if operator is None or operator.locked(now):
-            return
-        failures, locked_until = failed_sign_in(operator.failures, now)
-        store.set_failures(tx, operator.id, failures, locked_until)
+        found = store.operator_by_name(tx, operator.name if operator else "", lock=True)
+        locked_until = _count_failure(tx, found, now) if found is not None and not right else None
+        actor = Actor("system", "sign-in")  # whoever it was, they did not show that they are the operator
+        subject = str(found.identity().actor) if found is not None else "user:?"
+        if recorded:
+            reason = "unknown name" if found is None else "disabled or locked" if right else "wrong password"
+            data = {"address": address, "reason": reason}
+            audit.record_node(tx, actor, action="session.refuse", subject=subject, data=data)
         if locked_until is not None:
             until = locked_until.isoformat(timespec="seconds")
-            actor = operator.identity().actor
-            audit.record_node(tx, actor, action="operator.lock", subject=str(actor), data={"until": until})
+            audit.record_node(tx, actor, action="operator.lock", subject=subject, data={"until": until})
+
+
+def _count_failure(tx: Connection, operator: Operator, now: datetime) -> datetime | None:
+    """Until when the operator is locked by this failure, if it is."""
+    if operator.locked(now):
+        return None
+    failures, locked_until = failed_sign_in(operator.failures, now)
+    store.set_failures(tx, operator.id, failures, locked_until)
+    return locked_until
 
 
 def sign_out(node: Node, session_secret: str) -> None:

@@ -242,7 +242,10 @@ def _warnings(
             days = (role.expires_at - at).days
             found.append(Warning("expiring", f"The metadata of {role.role} expire in {days} days: sign them again."))
     for certificate in certificates:
-        if certificate.not_after - at <= WARN_BEFORE:
-            days = (certificate.not_after - at).days
-            found.append(Warning("expiring", f"The certificate of {certificate.use} expires in {days} days."))
+        days = (certificate.not_after - at).days
+        how = ": restart the node, it makes a new one" if certificate.use == "server" else ""
+        if certificate.not_after <= at:
+            found.append(Warning("expired", f"The certificate of {certificate.use} has expired{how}."))
+        elif certificate.not_after - at <= WARN_BEFORE:
+            found.append(Warning("expiring", f"The certificate of {certificate.use} expires in {days} days{how}."))
     return tuple(found)

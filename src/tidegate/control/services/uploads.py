@@ -138,6 +138,8 @@ class Receiver:
         """Raises `TooLarge` beyond the announced length, `Unavailable` when the disk refuses."""
         if self.received + len(piece) > self._upload.length:
             raise TooLarge(f"cannot add to the upload: {self._upload.length} bytes were announced, more arrived")
+        # Looked at again: several uploads, each of which had room when it began, may not have it together.
+        _check_room(self._node, len(piece))
         view = memoryview(piece)
         try:
             while view:

@@ -189,13 +189,16 @@ def _pending_where(tx: Connection, record: RolloutRecord, condition: sa.ColumnEl
 
 
 def absent(tx: Connection, record: RolloutRecord, channel: ChannelUp | None) -> dict[int, int]:
-    """Never-served devices of released waves, away longer than `offline_after` while the channel was up, per wave."""
-    if channel is None:
-        return {}
-    cutoff = channel.until - timedelta(seconds=record.rollout.strategy.offline_after_seconds)
-    if cutoff <= channel.since:
-        return {}
-    return _pending_where(tx, record, sa.func.coalesce(devices.c.last_seen_at, devices.c.enrolled_at) < cutoff)
+    """Never-served devices of released waves, away longer than `offline_after` while the channel was up, per wave.
+
+    A device that was decommissioned while the rollout was being created is away for good.
+    """
+    away = devices.c.state != "active"
+    if channel is not None:
+        cutoff = channel.until - timedelta(seconds=record.rollout.strategy.offline_after_seconds)
+        if cutoff > channel.since:
+            away = sa.or_(away, sa.func.coalesce(devices.c.last_seen_at, devices.c.enrolled_at) < cutoff)
+    return _pending_where(tx, record, away)
 
 
 def held(tx: Connection, record: RolloutRecord, now: datetime) -> dict[int, int]:

@@ -66,7 +66,12 @@ def _sqlite(url: sa.URL) -> Engine:
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -91,8 +96,17 @@ def _aware(value: Any) -> datetime:
 
 
 def for_update(statement: sa.Select[Any], *, skip_locked: bool = False) -> sa.Select[Any]:
-    """Lock the rows read until the transaction ends; on SQLite the write transaction itself is the lock."""
-    return statement.with_for_update(skip_locked=skip_locked)
+    """Lock the rows read until the transaction ends; on SQLite the write transaction itself is the lock.
+
+    FOR NO KEY UPDATE: it keeps other writers out, but not the foreign keys of rows that somebody else inserts, or two
+    transactions that each hold one of two rows would wait for each other by a mere reference.
+    """
+    return statement.with_for_update(skip_locked=skip_locked, key_share=True)
+
+
+def for_share(statement: sa.Select[Any]) -> sa.Select[Any]:
+    """Keep the rows read as they are until the transaction ends; many may do so at once. Nothing on SQLite."""
+    return statement.with_for_update(read=True)
 
 
 def upsert(

@@ -32,17 +32,19 @@ def operator_by_id(tx: Connection, operator_id: OperatorId) -> Operator | None:
     return _one_operator(tx, operators.c.id == operator_id, False)
 
 
-def list_operators(tx: Connection, *, after: str, offset: int, limit: int) -> list[Operator]:
-    """By name, beginning after the name `after`."""
-    rows = tx.execute(
-        sa.select(operators).where(operators.c.name > after).order_by(operators.c.name).offset(offset).limit(limit)
-    ).all()
+def list_operators(tx: Connection, fleet_id: FleetId | None, *, after: str, offset: int, limit: int) -> list[Operator]:
+    """By name, beginning after the name `after`; `fleet_id`: only those with a role in it, or in every fleet."""
+    query = operators_of(fleet_id).where(operators.c.name > after)
+    rows = tx.execute(query.order_by(operators.c.name).offset(offset).limit(limit)).all()
     grants = _grants(tx, [row.id for row in rows])
     return [_operator(row, grants.get(row.id, ())) for row in rows]
 
 
-def every_operator() -> sa.Select[Any]:
-    return sa.select(operators.c.id)
+def operators_of(fleet_id: FleetId | None) -> sa.Select[Any]:
+    if fleet_id is None:
+        return sa.select(operators)
+    having = sa.select(operator_roles.c.operator_id).where(operator_roles.c.fleet_id.in_((fleet_id, 0)))
+    return sa.select(operators).where(operators.c.id.in_(having))
 
 
 def set_password(tx: Connection, operator_id: OperatorId, password_hash: str) -> None:

@@ -79,7 +79,8 @@ fleets = Table(
     Column("interval_seconds", Integer, nullable=False, server_default="30"),
     Column("frozen_reason", Text),  # the whole fleet is held while this is set
     Column("frozen_until", Instant),
-    Column("device_generation", BigInteger, nullable=False, server_default="0"),  # grows with every change of holds, restores and identity
+    # Grows with every change of holds, restores and identity.
+    Column("device_generation", BigInteger, nullable=False, server_default="0"),
 )  # fmt: skip
 
 # -- devices, identity, enrollment ------------------------------------------------------------------------------------
@@ -247,7 +248,7 @@ rollouts = Table(
     Column("created_at", Instant, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("start_at", Instant),
-    Column("released_wave", SmallInteger, nullable=False, server_default="0"),  # 0: none; releasing a wave is this number
+    Column("released_wave", SmallInteger, nullable=False, server_default="0"),  # 0: none; a release raises it
     Column("resume_count", Integer, nullable=False, server_default="0"),
     Column("halted_seconds", BigInteger, nullable=False, server_default="0"),  # deadlines stand still while halted
     Column("soak_until", Instant),
@@ -274,7 +275,7 @@ rollout_waves = Table(
         "pending", "assigned", "downloading", "verifying", "ready", "applying", "probing",
         "healthy", "rolled_back", "failed", "reverting", "reverted", "revert_failed", "superseded", "skipped",
     )],
-    Column("unacknowledged", Integer, nullable=False, server_default="0"),  # failures and drift of the current resume count
+    Column("unacknowledged", Integer, nullable=False, server_default="0"),  # failures and drift since the last resume
 )  # fmt: skip
 
 assignments = Table(
@@ -304,7 +305,8 @@ device_artifacts = Table(
     "device_artifacts", metadata,
     Column("device_id", Id, ForeignKey("devices.id"), primary_key=True),
     Column("artifact_name", Text, primary_key=True),
-    Column("goal_artifact_id", Id, ForeignKey("artifacts.id")),  # what the last successful assignment or revert left; null: nothing
+    # What the last successful assignment or revert left; null: nothing.
+    Column("goal_artifact_id", Id, ForeignKey("artifacts.id")),
     Column("goal_rollout_id", Id, ForeignKey("rollouts.id")),  # by whom
     Column("goal_generation", BigInteger, nullable=False, server_default="0"),
     Column("running_version", Text),  # last reported
@@ -374,6 +376,9 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
+    # The audit log tells living keys apart by their names.
+    Index("uq_api_keys_name_living", "name", unique=True,
+          sqlite_where=sa.text("revoked_at IS NULL"), postgresql_where=sa.text("revoked_at IS NULL")),
 )  # fmt: skip
 
 audit_heads = Table(

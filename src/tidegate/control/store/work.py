@@ -14,7 +14,15 @@ from tidegate.control.domain.rollouts.desired import Goal
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.serve import Hold
 from tidegate.control.store import engine, holds
-from tidegate.control.store.schema import artifacts, assignments, device_artifacts, devices, group_members, rollouts
+from tidegate.control.store.schema import (
+    artifacts,
+    assignments,
+    device_artifacts,
+    devices,
+    fleets,
+    group_members,
+    rollouts,
+)
 from tidegate.ids import ArtifactId, DeviceId, FleetId, RolloutId
 
 
@@ -40,7 +48,12 @@ def goals(tx: Connection, device_ids: Collection[DeviceId]) -> dict[tuple[Device
     return {(DeviceId(row.device_id), row.artifact_name): _goal(row) for row in tx.execute(query)}
 
 
-def write(tx: Connection, changed: Iterable[Goal]) -> None:
+#: What a baseline sets; the rest of a goal is the device's to tell.
+SHOULD_RUN = ("goal_artifact_id", "goal_rollout_id", "goal_generation", "restore_state")
+
+
+def write(tx: Connection, changed: Iterable[Goal], only: Collection[str] = ()) -> None:
+    """Write these goals whole, or of those that are on record `only` some columns."""
     rows = [
         {
             "device_id": one.device,
@@ -60,6 +73,7 @@ def write(tx: Connection, changed: Iterable[Goal]) -> None:
     ]
     if rows:
         columns = [name for name in rows[0] if name not in ("device_id", "artifact_name")]
+        columns = [name for name in columns if not only or name in only]
         engine.upsert(tx, device_artifacts, rows, key=("device_id", "artifact_name"), update=columns)
 
 
@@ -71,6 +85,14 @@ def with_restores(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
         .where(device_artifacts.c.restore_state.is_not(None), device_artifacts.c.restore_state != "failed")
     )
     return {DeviceId(row.device_id) for row in tx.execute(query)}
+
+
+def await_holds(tx: Connection, fleet_id: FleetId) -> None:
+    """Wait for a hold that is being set or released, and keep the next one waiting until the commit.
+
+    Every change of a hold raises the fleet's generation (store/devices.py `bump`), which locks the same row.
+    """
+    tx.execute(engine.for_share(sa.select(fleets.c.id).where(fleets.c.id == fleet_id)))
 
 
 def hold(tx: Connection, fleet_id: FleetId, device_id: DeviceId, now: datetime) -> Hold | None:

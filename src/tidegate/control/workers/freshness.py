@@ -9,7 +9,7 @@ from tidegate.control.services import trust
 from tidegate.control.services.node import Node
 from tidegate.control.store import fleets
 from tidegate.control.workers.runner import Reconciler
-from tidegate.errors import Conflict
+from tidegate.errors import TidegateError
 
 log = structlog.get_logger()
 
@@ -22,8 +22,9 @@ def run(node: Node) -> None:
         try:
             if trust.keep_fresh(system_scope("freshness", fleet.id, fleet.name), node):
                 log.info("signed again", fleet=fleet.name)
-        except Conflict as error:
-            # A fleet without trust domain or without its keys here must not keep the others from staying fresh.
+        except TidegateError as error:
+            # A fleet without trust domain, without its keys here or with damaged ones must not keep the others from
+            # staying fresh.
             log.warning("cannot keep metadata fresh", fleet=fleet.name, reason=error.detail)
 
 

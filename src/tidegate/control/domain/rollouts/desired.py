@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -20,6 +20,7 @@ from tidegate.control.domain.rollouts.serve import (
     Hold,
     Running,
     WayBack,
+    aborted_with_revert,
     in_order,
     may_be_reverted,
     to_serve,
@@ -185,6 +186,18 @@ def _still_handed_over(one: Candidate, hold: Hold | None) -> bool:
         return False
     frozen = one.rollout.state not in SERVING or hold is not None
     return not (frozen and state is _S.ASSIGNED)
+
+
+def after_a_wipe(view: View, goal: Goal) -> Goal:
+    """What a wiped device is given of one name: what should run, or what it was about to be taken back to."""
+    put_there = [
+        one for one in view.of(goal.name) if one.artifact == goal.goal and one.assignment.leave_at is not None
+    ]
+    last = max(put_there, key=lambda one: one.id, default=None)
+    if last is None or last.assignment.state is _S.REVERTED or not aborted_with_revert(last.rollout):
+        return goal
+    back = way_back(last, view.of(goal.name), view.withdrawn)
+    return replace(goal, goal=back.artifact, generation=goal.generation + 1)
 
 
 def waits_for(view: View, name: str) -> str:

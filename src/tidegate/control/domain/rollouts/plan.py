@@ -9,6 +9,7 @@ from tidegate.control.domain.rollouts.model import (
     REVERTS,
     STRAGGLERS_DAYS,
     WITH_LEAVE,
+    WITHOUT_LEAVE,
     After,
     Approval,
     AssignmentState,
@@ -29,6 +30,8 @@ from tidegate.control.domain.rollouts.model import (
 from tidegate.errors import Defect
 
 MAJORITY_RULE_FROM = 10
+#: What `cancel_open` ends: whatever may still be taken back.
+CANCELLED = WITHOUT_LEAVE | {AssignmentState.PENDING}
 
 
 def plan(rollout: Rollout, tally: Tally, now: datetime) -> Plan:
@@ -142,7 +145,7 @@ def _completed(rollout: Rollout, tally: Tally, now: datetime) -> Plan:
     if left == 0 or rollout.completed_at is None:
         return _stay(rollout, Nothing())
     until = rollout.completed_at + timedelta(days=STRAGGLERS_DAYS)
-    over = now >= until and tally.count(AssignmentState.PENDING) > 0
+    over = now >= until and tally.count(*CANCELLED) > 0
     return Plan(rollout.state, Stragglers(left, until), reason=rollout.reason, cancel_open=over)
 
 
@@ -152,8 +155,9 @@ def _aborted(rollout: Rollout, tally: Tally) -> Plan:
     to_decide = tally.count(AssignmentState.HEALTHY) if rollout.abort_policy == "revert" else 0
     left = finishing + reverting + to_decide
     waiting: WaitingOn = Reverting(finishing, reverting, to_decide) if left else Nothing()
-    # What was pending when the rollout was aborted is ended in steps, so that the abort itself is quick at any size.
-    unserved = tally.count(AssignmentState.PENDING) > 0
+    # What was pending when the rollout was aborted is ended in steps, so that the abort itself is quick at any size;
+    # a device that gave its leave back since, by saying that it has not begun, is ended with it.
+    unserved = tally.count(*CANCELLED) > 0
     return Plan(rollout.state, waiting, reason=rollout.reason, cancel_open=unserved)
 
 

@@ -152,11 +152,14 @@ def _end(before: Assignment, said: AssignmentState, report: Reported, context: C
     else:
         count = None
         change = -1 if counted else 0
+    # It was applied, so it was begun: what an abort with revert may undo, leave on record or not.
+    begun = before.leave_at if before.leave_at is not None or said is _S.FAILED else now
     after = replace(
         before,
         state=said,
         state_since=now,
         deadline_at=None,
+        leave_at=begun,
         failed_resume_count=count,
         terminal_by_server=False,
         reason=report.reason,

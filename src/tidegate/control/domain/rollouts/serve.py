@@ -114,7 +114,7 @@ def may_be_reverted(candidate: Candidate, history: Sequence[Candidate], running:
     Leave on record is the evidence: `skipped`, `failed` by a deadline and `superseded` count when it was given.
     """
     assignment = candidate.assignment
-    if candidate.rollout.state is not RolloutState.ABORTED or candidate.rollout.abort_policy != "revert":
+    if not aborted_with_revert(candidate.rollout):
         return False
     if assignment.leave_at is None or assignment.state not in OUTCOMES | UNCOUNTED:
         return False
@@ -153,14 +153,14 @@ def way_back(candidate: Candidate, history: Sequence[Candidate], withdrawn: Mapp
         if goal is None:
             return WayBack()
         put_there = next((one for one in reversed(by_id) if one.id < step.id and one.artifact == goal), None)
-        if not withdrawn.get(goal, True) and not (put_there and _aborted_with_revert(put_there.rollout)):
+        if not withdrawn.get(goal, True) and not (put_there and aborted_with_revert(put_there.rollout)):
             return WayBack(goal, put_there.id if put_there else None)
         if put_there is None:
             return WayBack()
         step = put_there
 
 
-def _aborted_with_revert(rollout: Rollout) -> bool:
+def aborted_with_revert(rollout: Rollout) -> bool:
     return rollout.state is RolloutState.ABORTED and rollout.abort_policy == "revert"
 
 

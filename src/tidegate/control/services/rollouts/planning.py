@@ -17,7 +17,7 @@ from tidegate.control.domain.rollouts.model import (
     RolloutState,
     Tally,
 )
-from tidegate.control.domain.rollouts.plan import plan
+from tidegate.control.domain.rollouts.plan import CANCELLED, plan
 from tidegate.control.domain.rollouts.record import RolloutRecord
 from tidegate.control.domain.rollouts.words import words
 from tidegate.control.services import audit, work
@@ -70,7 +70,7 @@ def advance(tx: Connection, record: RolloutRecord, now: datetime) -> Steps:
         decided = steps.plan
         if decided.cancel_open:
             reason = "the rollout was aborted" if steps.record.rollout.abort_policy else "it was away for too long"
-            ended = assignments.cancel(tx, steps.record, {_S.PENDING}, reason, now, assignments.CANCEL_AT_ONCE)
+            ended = assignments.cancel(tx, steps.record, CANCELLED, reason, now, assignments.CANCEL_AT_ONCE)
             steps.changed = True
             steps.more = ended == assignments.CANCEL_AT_ONCE
         elif not rollouts.apply(tx, steps.record, decided, now):
@@ -127,12 +127,25 @@ def figures(tally: Tally) -> Mapping[str, object]:
 
 
 def plan_all(node: Node) -> None:
-    """One pass over every rollout that may move by itself; each in a transaction of its own."""
+    """One pass over every rollout that may move by itself; each in a transaction of its own.
+
+    Raises:
+        Exception: what went wrong with one rollout, or a group of such, after the others had their turn.
+    """
     with node.db.read() as tx:
         waiting = rollouts.to_plan(tx)
+    failed: list[Exception] = []
     for rollout_id in waiting:
-        while plan_one(node, rollout_id):
-            pass
+        try:
+            while plan_one(node, rollout_id):
+                pass
+        except Exception as error:  # noqa: BLE001 - one rollout must not keep the others from moving; raised below
+            error.add_note(f"planning rollout {rollout_id}")
+            failed.append(error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise ExceptionGroup("cannot plan every rollout", failed)
 
 
 def plan_one(node: Node, rollout_id: RolloutId) -> bool:

@@ -43,6 +43,8 @@ def desired(node: Node, device: DeviceRef) -> DesiredState:
                 return _state(tx, device, decided.items, records)
             touched = _touched(decided)
         with node.db.write() as tx:
+            # Devices before rollouts, as everywhere: its goals are written whole, and a report may be about them.
+            work.lock_ledgers(tx, [device.id])
             rollouts.lock(tx, touched)
             now = engine.now(tx)
             view, records = load(tx, device, now)

@@ -9,7 +9,7 @@ from typing import Literal
 from tidegate.ids import RolloutId
 
 _WORK = re.compile(
-    r"(?:(?P<kind>[rv])(?P<rollout>\d{1,18})|s(?P<generation>\d{1,18})-(?P<name>[a-z0-9][a-z0-9._-]{0,127}))"
+    r"(?:(?P<kind>[rv])(?P<rollout>[0-9]{1,18})|s(?P<generation>[0-9]{1,18})-(?P<name>[a-z0-9][a-z0-9._-]{0,127}))"
 )
 
 

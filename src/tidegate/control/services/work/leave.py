@@ -33,12 +33,14 @@ def leave(node: Node, device: DeviceRef, request: LeaveRequest) -> LeaveAnswer:
     """Yes, or no with the reason and when to ask again. What the device runs now is recorded as its way back."""
     about = parse(request.work)
     with node.db.write() as tx:
+        # The device, so that it is given leave for one thing at a time; the rollout, which a halt waits for; the holds.
+        work.lock_ledgers(tx, [device.id])
+        locked = rollouts.lock(tx, [about.rollout]) if isinstance(about, AboutRollout) else {}
+        work.await_holds(tx, device.fleet_id)
         match about:
             case AboutRollout("install", rollout):
-                locked = rollouts.lock(tx, [rollout])
                 return _install(tx, device, request, locked.get(rollout), engine.now(tx))
             case AboutRollout("revert", rollout):
-                rollouts.lock(tx, [rollout])
                 return _revert(tx, device, rollout, engine.now(tx))
             case AboutRestore():
                 return _restore(tx, device, about, engine.now(tx))
@@ -123,7 +125,6 @@ def _revert(tx: Connection, device: DeviceRef, rollout: int, now: datetime) -> L
 
 
 def _restore(tx: Connection, device: DeviceRef, about: AboutRestore, now: datetime) -> LeaveAnswer:
-    work.lock_ledgers(tx, [device.id])
     goal = work.goals(tx, [device.id]).get((device.id, about.name))
     if goal is None or goal.generation != about.generation or goal.restore in (None, "failed"):
         return _no("this restore is over")

@@ -11,10 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Scope
-from tidegate.control.domain.rollouts.desired import Goal
+from tidegate.control.domain.devices import DeviceRef
+from tidegate.control.domain.rollouts.desired import Goal, after_a_wipe
 from tidegate.control.domain.rollouts.model import IN_FLIGHT, OPEN, AssignmentState
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment
+from tidegate.control.domain.rollouts.serve import aborted_with_revert
+from tidegate.control.services.work.view import load
 from tidegate.control.store import assignments, engine, groups, rollouts, work
 from tidegate.control.store.rollouts import Deltas
 from tidegate.control.store.schema import devices, group_members
@@ -47,7 +50,10 @@ def enrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
 
 def reenrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
     """A device that was wiped or replaced: it is given again what it should run, and served again in the middle."""
-    goals = work.goals(tx, [device_id]).values()
+    now = engine.now(tx)
+    mine = _locked(tx, device_id, IN_FLIGHT | {_S.REVERTING, _S.HEALTHY})
+    view, records = load(tx, DeviceRef(device_id, scope.actor.name, scope.fleet_id, scope.fleet), now)
+    goals = [after_a_wipe(view, one) for one in view.goals.values()]
     # What it runs is not known until it says so; a device that kept everything needs nothing restored.
     work.write(
         tx,
@@ -66,8 +72,9 @@ def reenrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
     )
     deltas = Deltas()
     changed = []
-    now = engine.now(tx)
-    for one in _locked(tx, device_id, IN_FLIGHT | {_S.REVERTING}):
+    for one in mine:
+        if one.state is _S.HEALTHY and not aborted_with_revert(records[one.rollout].rollout):
+            continue  # what it did counts, wiped since or not
         state = _S.PENDING if one.state in IN_FLIGHT else _S.SKIPPED
         deltas.move(one.rollout, one.wave, one.state, state)
         changed.append(
@@ -126,6 +133,7 @@ def baseline_completed(tx: Connection, record: RolloutRecord) -> list[DeviceId]:
             )
             for one in found
         ],
+        only=work.SHOULD_RUN,
     )
     return found
 
@@ -136,9 +144,9 @@ def _as_goal(device_id: DeviceId, rollout: RolloutId, version: ArtifactVersion) 
 
 def _locked(tx: Connection, device_id: DeviceId, states: Iterable[AssignmentState]) -> list[Assignment]:
     """The device's assignments in these states, their rollouts held."""
-    rollouts.lock(tx, {one.rollout for one in assignments.open_of_device(tx, device_id)})
     wanted = frozenset(states)
-    return [one for one in assignments.open_of_device(tx, device_id) if one.state in wanted]
+    rollouts.lock(tx, {one.rollout for one in assignments.of_device(tx, device_id) if one.state in wanted})
+    return [one for one in assignments.of_device(tx, device_id) if one.state in wanted]
 
 
 def _groups(tx: Connection, device_id: DeviceId) -> set[str]:

@@ -61,7 +61,7 @@ def _record(
 ) -> None:
     wiped = not said and any(goal.goal is not None and goal.running_version is not None for goal in known.values())
     versions = work.versions(tx, {goal.goal for goal in known.values() if goal.goal is not None})
-    switching = _switching(tx, device)
+    switching = _switching(tx, device, known)
     changed: list[Goal] = []
     gone: list[Goal] = []
     for name in sorted(known.keys() | said.keys()):
@@ -94,15 +94,24 @@ def _as_it_should(goal: Goal, should: ArtifactVersion | None) -> bool:
     return goal.running_sha256 == (should.descriptor_sha256 if should else None)
 
 
-def _switching(tx: Connection, device: DeviceRef) -> set[str]:
-    """Artifact names of which a switch may be under way, forward or back: what runs is theirs to tell."""
+def _switching(tx: Connection, device: DeviceRef, known: dict[str, Goal]) -> set[str]:
+    """Artifact names of which a switch may be under way, forward or back: what runs is theirs to tell.
+
+    An end that the server made leaves that open only until a later rollout has put something there.
+    """
+    begun = [one for one in assignments.of_device(tx, device.id) if one.leave_at is not None]
     moving = [
         one
-        for one in assignments.of_device(tx, device.id)
+        for one in begun
         if one.state in WITH_LEAVE or one.state is AssignmentState.REVERTING or one.terminal_by_server
     ]
-    records = rollouts.by_ids(tx, {one.rollout for one in moving})
-    return {records[one.rollout].artifact.name for one in moving if one.leave_at is not None}
+    found = set()
+    for rollout, record in rollouts.by_ids(tx, {one.rollout for one in moving}).items():
+        goal = known.get(record.artifact.name)
+        by_server = next(one.terminal_by_server for one in moving if one.rollout == rollout)
+        if not by_server or goal is None or goal.rollout is None or rollout > goal.rollout:
+            found.add(record.artifact.name)
+    return found
 
 
 def _mark_drift(

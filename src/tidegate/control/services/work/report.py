@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tidegate.control.domain.devices import DeviceRef
 from tidegate.control.domain.rollouts.desired import Goal
-from tidegate.control.domain.rollouts.model import RolloutState
+from tidegate.control.domain.rollouts.model import AssignmentState, RolloutState
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment, Effect, Reported, apply_report
 from tidegate.control.services.node import Node
@@ -19,6 +19,7 @@ from tidegate.control.store.work import Ledger
 from tidegate.ids import ArtifactId, DeviceId, FleetId, RolloutId
 from tidegate.wire.device import Report, ReportResult, Reports, ReportsAnswer
 
+_S = AssignmentState
 _RESTORE_ENDS = {"healthy": None, "rolled_back": "failed", "failed": "failed"}
 _RESTORE_PROGRESS = frozenset({"downloading", "verifying", "ready", "applying", "probing"})
 
@@ -162,9 +163,9 @@ def _goal(taken: _Batch, device: DeviceRef, record: RolloutRecord, effect: Effec
             restore_reason="",
             drift_since=None,
         )
-    elif item.state in ("rolled_back", "failed") and effect.event and not effect.drift:
+    elif item.state == "rolled_back" and after.state is _S.ROLLED_BACK and effect.event and not effect.drift:
         previous = taken.versions.get(after.previous_artifact) if after.previous_artifact is not None else None
-        if after.leave_at is None or not after.previous_known or item.state == "failed":
+        if not after.previous_known:
             return
         goal = _runs(goal, previous, taken.now)
     elif effect.drift:
