@@ -87,7 +87,7 @@ def beat(ask: Ask) -> Outcome:
         return Failed(ask, error)
 
 
-def flush(link: Link, outbox: Outbox) -> Outcome:
+def flush(link: Link, outbox: Outbox) -> Flushed:
     """Send what waits in the outbox; only what the node has acknowledged leaves it."""
     try:
         while (reports := outbox.pending()) is not None:

@@ -26,6 +26,13 @@ class Connection:
     def has_current(self) -> bool:
         return self._identity.current() is not None
 
+    def has_pending(self) -> bool:
+        """A pending certificate that can be shown; a damaged one cannot."""
+        try:
+            return self._identity.pending() is not None
+        except Invalid:
+            return False
+
     def reopen(self) -> None:
         """Begin anew with what the identity folder holds now.
 

@@ -10,25 +10,24 @@ import logging
 import os
 import queue
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-
-import msgspec
 
 from tidegate import __version__
 from tidegate.agent import beat, hardware, inhibitor
 from tidegate.agent.backoff import Backoff
 from tidegate.agent.connection import Connection
 from tidegate.agent.identity import Final, Identity
+from tidegate.agent.inforce import InForce
 from tidegate.agent.renewal import Renewal
-from tidegate.agent.session import Again, Later, Over, RenewFirst, UseCurrent, course, spacing
-from tidegate.agent.settings import Source, changed, load, stamp
+from tidegate.agent.session import Again, Later, Over, RenewFirst, UseCurrent, UsePending, course, spacing
+from tidegate.agent.settings import Source
 from tidegate.agent.standing import Standing
 from tidegate.agent.status import StatusServer
 from tidegate.agent.view import View
 from tidegate.agent.work import Said
-from tidegate.agent.worker import NEVER, Child, Works
+from tidegate.agent.worker import Child, Works
 from tidegate.clock import Clock
 from tidegate.errors import Invalid
 from tidegate.wire.device import DesiredState, Heartbeat, HeartbeatAnswer, Register
@@ -41,10 +40,12 @@ FINISH_SECONDS = 600.0
 CLOSE_SECONDS = 5.0
 HELD_SECONDS_MAX = 60
 INTERVAL_SECONDS_MAX = 3600
+WAKE_SECONDS_MAX = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSaid:
+    child: Child
     said: Said
 
 
@@ -70,16 +71,20 @@ class Daemon:
     """
 
     def __init__(self, source: Source, arguments: tuple[str, ...], clock: Clock, random: Random) -> None:
-        self._source = source
-        self._arguments = arguments
+        self._inforce = InForce(source)
+        # A child lives in the folders of this life, whatever the files say by then.
+        folders = (f"--{key.replace('_', '-')}={value}" for key, value in self._inforce.folders.items())
+        self._arguments = (*arguments, *folders)
         self._clock = clock
-        self._loaded = load(source)
-        settings = self._loaded.settings
+        settings = self._inforce.settings
         state_dir = Path(settings.state_dir)
         self._identity = Identity(state_dir / "identity")
+        self._identity.sweep()
         self._connection = Connection(self._identity, settings.request_timeout_seconds)
         self._view = View(state_dir)
-        self._standing = Standing(self._view, self._loaded, self._connection.enrollment, self._connection.certificate)
+        self._standing = Standing(
+            self._view, self._inforce.loaded, self._connection.enrollment, self._connection.certificate
+        )
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
         def backoff(first_seconds: float, max_seconds: float = settings.backoff_max_seconds) -> Backoff:
@@ -87,33 +92,40 @@ class Daemon:
 
         self._works = Works(lambda: self._child("work"), self._view, clock, backoff(1.0))
         self._renewal = Renewal(lambda: self._child("renew"), clock, backoff(60.0, 6 * 3600.0))
-        self._beat_backoff, self._flush_backoff = backoff(1.0), backoff(1.0)
+        self._beat_backoff, self._flush_backoff, self._disk_backoff = backoff(1.0), backoff(1.0), backoff(5.0)
         self._beats = beat.Caller("beat", self._events.put)
         self._reports = beat.Caller("reports", self._events.put)
         self._asked: beat.Ask | None = None
         self._asked_at = self._changed_at = clock.monotonic()
         self._next_beat = self._next_flush = 0.0
+        self._quiet_until = 0.0
         self._flushing = False
         self._flushes = 0
         self._interval = max(1, self._connection.enrollment.interval_seconds)
         self._desired: DesiredState | None = None
         self._seen = ""
-        self._inhibited = ""
+        self._inhibited = self._damaged = ""
 
     def run(self) -> int:
         """Until told to stop, or until this identity is over; gives back the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
-        status = StatusServer(Path(self._loaded.settings.run_dir), self._standing.status)
+        status = self._status_server()
         try:
             # What was applying when the last life ended is finished first: going back needs no network.
             self._works.wake(None)
             while True:
-                self._tick()
-                event = self._next_event()
-                if isinstance(event, Stop):
-                    return os.EX_OK
-                if event is not None and (final := self._handle(event)) is not None:
+                try:
+                    self._tick()
+                    event = self._next_event()
+                    if isinstance(event, Stop):
+                        return os.EX_OK
+                    final = None if event is None else self._handle(event)
+                except OSError as error:
+                    # A full or broken disk takes no device away: it goes on, and says so.
+                    self._disk_refused(error)
+                    continue
+                if final is not None:
                     return self._end(final)
         finally:
             self._works.stop()
@@ -122,13 +134,16 @@ class Daemon:
             self._beats.close(CLOSE_SECONDS)
             self._reports.close(CLOSE_SECONDS)
             self._connection.link.close()
-            status.close()
+            if status is not None:
+                status.close()
 
     # -- time passes ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """Begin everything whose time has come."""
         now = self._clock.monotonic()
+        if now < self._quiet_until:
+            return
         self._works.tick(self._desired)
         self._renewal.tick(self._connection.certificate)
         if not self._flushing and now >= self._next_flush and self._view.outbox.pending() is not None:
@@ -145,13 +160,15 @@ class Daemon:
             waits.append(self._next_beat - now)
         if not self._flushing and self._next_flush > now:
             waits.append(self._next_flush - now)
+        # Bounded: a certificate may be good for longer than a lock can be waited for.
+        wait = min(max(0.0, min(waits), self._quiet_until - now), WAKE_SECONDS_MAX)
         try:
-            return self._events.get(timeout=None if min(waits) == NEVER else max(0.0, min(waits)))
+            return self._events.get(timeout=wait)
         except queue.Empty:
             return None
 
     def _ask(self) -> None:
-        connection, settings = self._connection, self._loaded.settings
+        connection, settings = self._connection, self._inforce.settings
         register = None
         if connection.fresh:
             found = hardware.detect(Path(settings.state_dir))
@@ -182,8 +199,9 @@ class Daemon:
                 return self._failed(event)
             case beat.Flushed(error=error):
                 self._flushed(error)
-            case ChildSaid(said=said):
-                self._works.said(said)
+            case ChildSaid(child=child, said=said):
+                self._works.said(child, said)
+                self._renewal.said(child, said)
                 self._speak_if_new()
             case ChildEnded(child=child, status=status):
                 if self._renewal.ended(child, status):
@@ -207,9 +225,6 @@ class Daemon:
         self._take_bundle(answer)
         if answer.renew_now:
             self._renewal.tick(self._connection.certificate, now_please=True)
-        if not self._flushing and ask.acknowledged == self._flushes:
-            self._view.outbox.node_knows(answer.report_sequence)
-        self._look_around()
         unchanged = not isinstance(answer.desired, DesiredState)
         self._next_beat = now + spacing(
             held_seconds=now - self._asked_at,
@@ -222,12 +237,22 @@ class Daemon:
             self._desired, self._seen = answer.desired, answer.desired_digest
             self._standing.notice = answer.desired.notice
             self._works.wake(self._desired)
+        if not self._flushing and ask.acknowledged == self._flushes:
+            self._view.outbox.node_knows(answer.report_sequence)
+        self._look_around()
+        self._disk_backoff.reset()
+        self._standing.disk_trouble = ""
 
     def _failed(self, failed: beat.Failed) -> Over | None:
         self._asked = None
         connection = self._connection
         self._look_around()
-        decided = course(failed.error, on_pending=connection.on_pending, has_current=connection.has_current())
+        decided = course(
+            failed.error,
+            on_pending=connection.on_pending,
+            has_current=connection.has_current(),
+            has_pending=connection.has_pending(),
+        )
         wait = 0.0
         match decided:
             case Over():
@@ -236,6 +261,9 @@ class Daemon:
                 pass
             case UseCurrent(forget=forget):
                 connection.use_current(forget=forget)
+            case UsePending():
+                connection.retry_pending()
+                wait = self._beat_backoff.next()
             case RenewFirst():
                 connection.recognised()
                 self._renewal.tick(connection.certificate, now_please=True)
@@ -267,29 +295,36 @@ class Daemon:
             log.warning("%s", error.detail)
 
     def _look_around(self) -> None:
-        """What may have changed on the device itself: settings files and the inhibitor."""
-        if changed(self._source, self._loaded):
-            self._reload()
-        inhibited = inhibitor.reason(self._loaded.settings.inhibit_path)
-        if inhibited != self._inhibited:
-            self._inhibited = inhibited
+        """What may have changed on the device itself: settings files, the inhibitor, a journal damaged or repaired."""
+        if self._inforce.look():
+            self._reloaded()
+        inhibited, damaged = inhibitor.reason(self._inforce.settings.inhibit_path), self._view.damaged()
+        if (inhibited, damaged) != (self._inhibited, self._damaged):
+            self._inhibited, self._damaged = inhibited, damaged
             self._works.wake(self._desired)
 
-    def _reload(self) -> None:
-        """New settings hold from now on, for the next child too; the folders stay those of this life."""
-        before = self._loaded.settings
-        try:
-            loaded = load(self._source)
-        except Invalid as error:
-            loaded = replace(self._loaded, problem=error.detail, stamp=stamp(self._source))
-        if (loaded.settings.state_dir, loaded.settings.run_dir) != (before.state_dir, before.run_dir):
-            kept = msgspec.structs.replace(loaded.settings, state_dir=before.state_dir, run_dir=before.run_dir)
-            loaded = replace(loaded, settings=kept, problem="restart the agent to use other folders")
-        self._loaded = self._standing.loaded = loaded
+    def _reloaded(self) -> None:
+        """New settings hold from now on; a child that is at work looks for itself."""
+        self._standing.loaded = self._inforce.loaded
         self._connection.fresh = True
         self._works.wake(self._desired)
-        if loaded.problem:
-            log.warning("%s", loaded.problem)
+        if self._inforce.loaded.problem:
+            log.warning("%s", self._inforce.loaded.problem)
+
+    def _status_server(self) -> StatusServer | None:
+        """None where there is no place for the socket: status then comes from the state folder."""
+        try:
+            return StatusServer(Path(self._inforce.settings.run_dir), self._standing.status)
+        except OSError as error:
+            log.warning("cannot answer status in %s: %s", self._inforce.settings.run_dir, error)
+            return None
+
+    def _disk_refused(self, error: OSError) -> None:
+        """Nothing new begins until the back-off is over; what was begun is begun again then."""
+        self._standing.disk_trouble = f"cannot use the disk: {error.strerror or error}"
+        wait = self._disk_backoff.next()
+        log.warning("%s; trying again in %.0f s", self._standing.disk_trouble, wait)
+        self._quiet_until = self._clock.monotonic() + wait
 
     def _speak_if_new(self) -> None:
         """End the held heartbeat when what it said is not true any more."""
@@ -316,6 +351,6 @@ class Daemon:
     def _child(self, verb: str) -> Child:
         return Child(
             (*self._arguments, verb),
-            lambda said: self._events.put(ChildSaid(said)),
+            lambda child, said: self._events.put(ChildSaid(child, said)),
             lambda child, status: self._events.put(ChildEnded(child, status)),
         )

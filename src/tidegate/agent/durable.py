@@ -51,6 +51,14 @@ def write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
     sync_folder(path.parent)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what interrupted writes left in `folder`; only its single writer may call this."""
+    for path in folder.glob(".*.new"):
+        path.unlink(missing_ok=True)
+    if folder.is_dir():
+        sync_folder(folder)
+
+
 def rename(source: Path, target: Path) -> None:
     """Move within one folder, durably."""
     source.replace(target)

@@ -91,6 +91,8 @@ class Identity:
         return _read_json(self.folder / ENROLLMENT, Enrollment)
 
     def store_enrollment(self, enrollment: Enrollment) -> None:
+        if len(enrollment.ca_bundle_pem) > CA_BUNDLE_MAX_BYTES:
+            raise Invalid(f"cannot take the node's CA bundle: larger than {CA_BUNDLE_MAX_BYTES} bytes")
         durable.make_folder(self.folder)
         durable.write(self.folder / ENROLLMENT, msgspec.json.encode(enrollment))
 
@@ -102,8 +104,6 @@ class Identity:
         """
         from tidegate.agent import tls
 
-        if len(ca_bundle_pem) > CA_BUNDLE_MAX_BYTES:
-            raise Invalid(f"cannot take the node's CA bundle: larger than {CA_BUNDLE_MAX_BYTES} bytes")
         tls.client_context(ca_bundle_pem, None)
         known = self.enrollment()
         if known is None:
@@ -130,7 +130,11 @@ class Identity:
         from tidegate.agent import keys
 
         path = self.folder / PENDING
-        pem = _read(path)
+        try:
+            pem = _read(path)
+        except Invalid:
+            # Not a file that we could have written: it must not stand in the way of every renewal to come.
+            pem = None
         if pem is None or not keys.usable(pem):
             durable.make_folder(self.folder)
             pem = keys.generate()
@@ -157,7 +161,10 @@ class Identity:
                 f"cannot take a certificate for device {facts.device} of fleet {facts.fleet}: "
                 f"this is device {current.device} of fleet {current.fleet}"
             )
-        durable.write(path, facts.header() + key + chain)
+        data = facts.header() + key + chain
+        if len(data) > FILE_MAX_BYTES:
+            raise Invalid(f"cannot take the certificate: with its chain it is larger than {FILE_MAX_BYTES} bytes")
+        durable.write(path, data)
         found = _certificate(path)
         assert found is not None
         return found
@@ -182,13 +189,27 @@ class Identity:
         durable.remove(self.folder / FINAL)
 
     def wipe(self, final: Final) -> None:
-        """Remove keys and certificates; the reason is durable first, so that an interrupted wipe is finished later."""
-        self.note_final(final)
+        """Remove keys and certificates; the reason is durable first, so that an interrupted wipe is finished later.
+
+        Raises:
+            OSError: the keys are gone all the same, unless the disk cannot be written at all.
+        """
+        try:
+            self.note_final(final)
+        except OSError:
+            # A full disk must not keep the keys; without them there is room for the reason.
+            self.finish_wipe()
+            self.note_final(final)
         self.finish_wipe()
 
     def finish_wipe(self) -> None:
         for name in (CURRENT, PENDING):
             durable.remove(self.folder / name)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what a power cut left of unfinished writes: there may be a key in it."""
+        durable.sweep(self.folder)
 
 
 def _read(path: Path) -> bytes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,17 @@ WORDS_MAX_BYTES = 200
 
 
 def reason(path: Path) -> str:
-    """Why no update may start applying: the file's first line, or that it is there; empty when it is not."""
+    """Why no update may start applying: the file's first line, or that it is there; empty when it is not.
+
+    The folder may be one that others write to: a pipe put there is not waited for, a link's target not told on.
+    """
     try:
-        with path.open("rb") as file:
-            line = file.readline(WORDS_MAX_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            line = os.read(descriptor, WORDS_MAX_BYTES).partition(b"\n")[0] if regular else b""
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return ""
     except OSError as error:

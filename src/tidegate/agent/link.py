@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.agent import transport
 from tidegate.agent.transport import CertificateRefused, ChannelProblem, Ended
+from tidegate.agent.words import plain
 from tidegate.errors import Unavailable
+from tidegate.ids import SHA256_HEX
 from tidegate.wire import device as wire
 
 __all__ = ["CertificateRefused", "ChannelProblem", "Download", "Ended", "Link"]
@@ -48,10 +51,19 @@ class Link:
 
     def heartbeat(self, request: wire.Heartbeat) -> wire.HeartbeatAnswer:
         """Held by the node for up to `wait_seconds`."""
-        return self.call("POST", HEARTBEAT, request, wire.HeartbeatAnswer, held_seconds=request.wait_seconds)
+        answer = self.call("POST", HEARTBEAT, request, wire.HeartbeatAnswer, held_seconds=request.wait_seconds)
+        if not isinstance(answer.desired, wire.DesiredState):
+            return answer
+        # Said back in the next heartbeat: what is no digest there would make the node refuse every one of them.
+        digest = answer.desired_digest if SHA256_HEX.fullmatch(answer.desired_digest) else ""
+        desired = replace(answer.desired, notice=plain(answer.desired.notice))
+        return replace(answer, desired=desired, desired_digest=digest)
 
     def leave(self, request: wire.LeaveRequest) -> wire.LeaveAnswer:
-        return self.call("POST", "/v1/device/leave", request, wire.LeaveAnswer)
+        """A node that says "at once" would be asked in a loop, one that says "in years" would be believed for ever."""
+        answer = self.call("POST", "/v1/device/leave", request, wire.LeaveAnswer)
+        retry = min(max(1, answer.retry_after_seconds), transport.RETRY_AFTER_MAX_SECONDS)
+        return replace(answer, reason=plain(answer.reason), retry_after_seconds=retry)
 
     def reports(self, request: wire.Reports) -> wire.ReportsAnswer:
         return self.call("POST", "/v1/device/reports", request, wire.ReportsAnswer)
@@ -71,7 +83,7 @@ class Link:
 
     def get(self, path: str, max_bytes: int) -> bytes:
         """A whole small document; it may travel compressed, `max_bytes` holds for what comes out."""
-        seconds = self._transport.timeout_seconds
+        seconds = self._transport.timeout_seconds + max_bytes / transport.SLOWEST_BYTES_PER_SECOND
         headers = {"Accept-Encoding": "gzip"}
         with self._transport.answer("GET", path, seconds, headers=headers) as received:
             data = received.read_all(max_bytes)

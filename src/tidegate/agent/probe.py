@@ -31,12 +31,19 @@ _HTTP_PATH = re.compile(r"/[!-~]*")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 
+class Interrupted(Exception):
+    """The agent was asked to stop: what the probe would have said is not known."""
+
+
 class Probes:
     """`allow` gives the allowlists in force now: the owner may change them while the agent runs."""
 
-    def __init__(self, allow: Callable[[], Allow], clock: Clock | None = None) -> None:
+    def __init__(
+        self, allow: Callable[[], Allow], clock: Clock | None = None, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._allow = allow
         self._clock = clock or SystemClock()
+        self._stopping = stopping
 
     def refusal(self, probe: Probe) -> str:
         """Why this device will not run `probe`; empty when it will."""
@@ -56,7 +63,11 @@ class Probes:
                 return "" if found else f"cannot look at {path}: it is below no path prefix of this device's allowlist"
 
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
-        """Run `probe` once; exec probes find `artifact` in the variable TIDEGATE_ARTIFACT. Its failure never raises."""
+        """Run `probe` once; exec probes find `artifact` in the variable TIDEGATE_ARTIFACT. Its failure never raises.
+
+        Raises:
+            Interrupted: `stopping` became true; nothing of an exec probe is left running.
+        """
         if refused := self.refusal(probe):
             return ProbeResult(False, refused)
         deadline = self._clock.monotonic() + probe.timeout_seconds
@@ -110,6 +121,8 @@ class Probes:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while (left := deadline - self._clock.monotonic()) > 0:
+                if self._stopping():
+                    raise Interrupted
                 ended = process.poll() is not None
                 if selector.select(0 if ended else min(left, LOOK_SECONDS)):
                     part = os.read(pipe, 65_536)

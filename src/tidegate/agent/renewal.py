@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +13,17 @@ from tidegate.agent.backoff import Backoff
 from tidegate.agent.identity import Certificate, Identity
 from tidegate.agent.link import Link
 from tidegate.agent.settings import Settings
+from tidegate.agent.words import plain
+from tidegate.agent.work import Rests, Said, Voice
 from tidegate.agent.worker import NEVER, Child
 from tidegate.clock import Clock
-from tidegate.errors import Invalid
+from tidegate.errors import Invalid, TidegateError
 from tidegate.wire.device import Renew
 
 log = logging.getLogger(__name__)
+
+#: Between two renewals that both went well.
+SPACING_SECONDS = 1800.0
 
 
 class Renewal:
@@ -29,6 +35,7 @@ class Renewal:
         self._backoff = backoff
         self._child: Child | None = None
         self._not_before = 0.0
+        self._why = ""
         self.trouble = ""
 
     def tick(self, certificate: Certificate, *, now_please: bool = False) -> None:
@@ -36,6 +43,7 @@ class Renewal:
         due = now_please or self._clock.now() >= certificate.renew_at()
         if due and self._child is None and self._clock.monotonic() >= self._not_before:
             self._not_before = self._clock.monotonic() + self._backoff.next()
+            self._why = ""
             try:
                 self._child = self._start()
             except OSError as error:
@@ -54,10 +62,17 @@ class Renewal:
             return False
         self._child = None
         if status != os.EX_OK:
-            self.trouble = "cannot renew the certificate; it is tried again"
+            self.trouble = f"cannot renew the certificate; it is tried again{self._why and ': ' + self._why}"
             return False
         self.trouble = ""
+        # A clock far ahead, or a node that always asks for it, must not have a certificate made every minute.
+        self._not_before = max(self._not_before, self._clock.monotonic() + SPACING_SECONDS)
         return True
+
+    def said(self, child: Child, said: Said) -> None:
+        """Why renewing did not go well, in the words of the process that tried."""
+        if child is self._child and isinstance(said, Rests):
+            self._why = said.waiting_on
 
     def settled(self) -> None:
         """The node has accepted the new certificate."""
@@ -73,6 +88,14 @@ def renew(settings: Settings) -> int:
 
     Whatever is lost on the way, the next try asks for the same key again, with a certificate that still stands.
     """
+    try:
+        return _renew(settings)
+    except (TidegateError, OSError) as error:
+        Voice(sys.stdout.buffer).say(Rests(plain(str(error)), None, 0))
+        raise
+
+
+def _renew(settings: Settings) -> int:
     identity = Identity(Path(settings.state_dir) / "identity")
     enrollment, certificate = identity.enrollment(), identity.to_use()
     if enrollment is None or certificate is None:

@@ -1,4 +1,4 @@
-"""`tidegate-agent`: enroll, run, status, reset-trust, version. What a verb needs is imported when it is used."""
+"""`tidegate-agent`: what a person or the unit asks of it, a verb each; what a verb needs is imported when used."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="as JSON")
     reset = verbs.add_parser("reset-trust", help="forget the trust anchor, to enroll with another one")
     reset.add_argument("--yes", action="store_true", help="this is meant")
+    verbs.add_parser("repair", help="write a damaged journal anew, from what is on the device")
     verbs.add_parser("version", help="the agent's version")
     verbs.add_parser("work")
     verbs.add_parser("renew")
@@ -161,10 +162,18 @@ def _reset_trust(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
+def _repair(options: argparse.Namespace) -> int:
+    from tidegate.agent import repair
+
+    lines = repair.repair(Path(settings.load(_source(options)).settings.state_dir))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return os.EX_OK
+
+
 def _work(options: argparse.Namespace) -> int:
     from tidegate.agent import work
 
-    return work.work(settings.load(_source(options)).settings)
+    return work.work(_source(options))
 
 
 def _renew(options: argparse.Namespace) -> int:
@@ -178,6 +187,7 @@ _VERBS = {
     "run": _run,
     "status": _status,
     "reset-trust": _reset_trust,
+    "repair": _repair,
     "work": _work,
     "renew": _renew,
 }

@@ -37,6 +37,11 @@ class UseCurrent:
 
 
 @dataclass(frozen=True, slots=True)
+class UsePending:
+    """The node has retired the current certificate: it saw the pending one, though its answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenewFirst:
     """The certificate has expired: nothing but renewal is answered."""
 
@@ -51,11 +56,13 @@ class Over:
     stop_workloads: bool = False
 
 
-Course = Again | Later | UseCurrent | RenewFirst | Over
+Course = Again | Later | UseCurrent | UsePending | RenewFirst | Over
 
 
-def course(error: TidegateError, *, on_pending: bool, has_current: bool) -> Course:
+def course(error: TidegateError, *, on_pending: bool, has_current: bool, has_pending: bool = False) -> Course:
     """What to do about a failed heartbeat, made with the pending or with the current certificate.
+
+    `has_pending`: there is a pending certificate, though the current one was shown.
 
     Only a problem that the node itself sent, over verified TLS, ends an identity: a connection that just ended is what
     anybody on the way can do.
@@ -69,6 +76,8 @@ def course(error: TidegateError, *, on_pending: bool, has_current: bool) -> Cour
             return Over(error.type, error.detail, wipe=True, stop_workloads=error.stop_workloads)
         if error.type in (CERTIFICATE_REPLACED, CERTIFICATE_UNKNOWN) and on_pending and has_current:
             return UseCurrent(forget=True)
+        if error.type == CERTIFICATE_REPLACED and not on_pending and has_pending:
+            return UsePending()
         if error.type == CERTIFICATE_REPLACED:
             return Over(error.type, error.detail, wipe=False)
         if error.type == CERTIFICATE_EXPIRED:

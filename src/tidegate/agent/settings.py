@@ -169,15 +169,21 @@ def stamp(source: Source) -> tuple[tuple[str, int, int], ...]:
             facts = path.stat()
         except FileNotFoundError:
             continue
+        except OSError as error:
+            # Reading it will say so; here it only has to be told apart from what it was and will be.
+            found.append((str(path), -1, error.errno or 0))
+            continue
         found.append((str(path), facts.st_mtime_ns, facts.st_size))
     return tuple(found)
 
 
 def _read_files(source: Source) -> dict[str, Any]:
     first, *fragments = _files(source)
+    if fragments and source.fragments.stat().st_mode & stat.S_IWOTH:
+        raise Invalid(f"cannot use {source.fragments}: everybody may put files there")
     if len(fragments) > FRAGMENTS_MAX:
         raise Invalid(f"cannot use {source.fragments}: more than {FRAGMENTS_MAX} fragments")
-    merged = _read(first) if first.exists() else {}
+    merged = _read(first) if os.path.lexists(first) else {}
     for path in fragments:
         found = _read(path)
         if misplaced := NOT_IN_FRAGMENTS & found.keys():
@@ -189,13 +195,20 @@ def _read_files(source: Source) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """One file as plain values, checked on its own, so that a mistake names its file."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        # Not blocking: a pipe in place of a file must not hold the agent up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            os.close(descriptor)
+            raise Invalid(f"cannot use {path}: it is not a file")
+        with os.fdopen(descriptor, "rb") as file:
             data = file.read(FILE_MAX_BYTES + 1)
     except OSError as error:
         raise Invalid(f"cannot read {path}: {error.strerror}") from error
-    if mode & stat.S_IWOTH:
+    if facts.st_mode & stat.S_IWOTH:
         raise Invalid(f"cannot use {path}: everybody may write to it")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise Invalid(f"cannot use {path}: it belongs to another user than root and the agent's")
     if len(data) > FILE_MAX_BYTES:
         raise Invalid(f"cannot use {path}: larger than {FILE_MAX_BYTES} bytes")
     import msgspec.toml

@@ -34,14 +34,15 @@ class Standing:
         self.waiting_on = ""
         self.notice = ""
         self.renewal_trouble = ""
+        self.disk_trouble = ""
 
     def problems(self) -> tuple[str, ...]:
-        found = (self.loaded.problem, self.view.damaged(), self.renewal_trouble, self.notice)
+        found = (self.loaded.problem, self.view.damaged(), self.disk_trouble, self.renewal_trouble, self.notice)
         return tuple(problem for problem in found if problem)
 
     def waits(self) -> str:
         """For the heartbeat: why nothing goes on, and what is wrong here."""
-        return "; ".join(part for part in (self.waiting_on, *self.problems()) if part)[:WAITING_ON_MAX]
+        return "; ".join(dict.fromkeys(part for part in (self.waiting_on, *self.problems()) if part))[:WAITING_ON_MAX]
 
     def status(self) -> Status:
         return Status(

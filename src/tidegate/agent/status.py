@@ -46,7 +46,13 @@ class Status(Struct, frozen=True, omit_defaults=True):
 
 
 def in_words(status: Status) -> Iterator[str]:
-    """Lines for people: what runs, what it waits for, and why."""
+    """Lines for people: what runs, what it waits for, and why. Some words are the node's: a terminal obeys none."""
+    for line in _lines(status):
+        indent = len(line) - len(line.lstrip())
+        yield " " * indent + "".join(letter if letter.isprintable() else " " for letter in line[indent:])
+
+
+def _lines(status: Status) -> Iterator[str]:
     who = f"device {status.device} of fleet {status.fleet}" if status.device else "not enrolled"
     yield f"tidegate-agent {status.agent_version}: {who}"
     yield f"  node         {status.node or 'none'}"

@@ -24,6 +24,8 @@ from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from tidegate import __version__
 from tidegate.agent import tls
+from tidegate.agent.words import plain
+from tidegate.clock import SystemClock
 from tidegate.errors import Invalid, Refused, Unavailable, Untrusted
 from tidegate.wire.problem import PROBLEM_JSON, Problem
 
@@ -33,6 +35,10 @@ CHUNK_SECONDS = 300.0
 CONNECT_SECONDS = 15.0
 RETRY_AFTER_MAX_SECONDS = 3600
 _GOOD = frozenset({200, 201, 206})
+#: X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h).
+_TIMES = frozenset({9, 10})
+#: A link slower than this counts as dead while a small document is received.
+SLOWEST_BYTES_PER_SECOND = 8 << 10
 
 
 class ChannelProblem(Refused):
@@ -245,11 +251,11 @@ def _refusal(answer: Answer, path: str) -> Exception:
         return Unavailable(f"cannot use the node's answer to {path}: status {status}", retry_after_seconds=after)
     try:
         problem = msgspec.json.decode(data, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Unavailable(f"cannot use the node's answer to {path}: status {status}, {error}")
     if problem.status != status:
         return Unavailable(f"cannot use the node's answer to {path}: status {status} bears a problem of another")
-    detail = problem.detail or problem.title
+    detail = plain(problem.detail or problem.title)
     if status >= 500:
         return Unavailable(detail, retry_after_seconds=after, type=problem.kind)
     return ChannelProblem(detail, problem, after)
@@ -272,8 +278,9 @@ def _translated(where: str, call: tls.Call) -> Iterator[None]:
 def _meaning(error: BaseException, where: str, answered: bool) -> Exception:
     """Which kind of trouble a failure of urllib3, ssl or the socket is."""
     causes = list(_causes(error))
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return Untrusted(f"cannot verify the server at {where} against the node's pinned CA")
+    unverified = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if unverified is not None:
+        return Untrusted(f"cannot verify the server at {where} against the node's pinned CA{_why(unverified)}")
     if any(isinstance(cause, (TimeoutError, PoolTimeout)) for cause in causes):
         return Unavailable(f"cannot reach {where}: it does not answer in time")
     never_connected = any(isinstance(cause, (NewConnectionError, ProxyError)) for cause in causes)
@@ -283,6 +290,13 @@ def _meaning(error: BaseException, where: str, answered: bool) -> Exception:
             "the node may refuse this device's certificate, or be restarting"
         )
     return Unavailable(f"cannot reach {where}: {str(causes[-1]) or type(causes[-1]).__name__}")
+
+
+def _why(unverified: ssl.SSLCertVerificationError) -> str:
+    """OpenSSL's word for it, and this device's own clock where that is what may be wrong."""
+    now = SystemClock().now().strftime("%Y-%m-%d %H:%M UTC")
+    clock = f"; the clock of this device says {now}" if unverified.verify_code in _TIMES else ""
+    return f": {unverified.verify_message}{clock}"
 
 
 def _looks_refused(cause: BaseException) -> bool:

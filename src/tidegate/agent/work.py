@@ -19,16 +19,19 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from tidegate.agent import hardware
+from tidegate.agent import beat, hardware
 from tidegate.agent.identity import Certificate, Enrollment, Identity
+from tidegate.agent.inforce import InForce
 from tidegate.agent.inhibitor import InhibitFile
 from tidegate.agent.link import Link
 from tidegate.agent.parts import Contents, ProbeResult
-from tidegate.agent.probe import Probes
-from tidegate.agent.settings import Settings
+from tidegate.agent.perform import Stopped
+from tidegate.agent.probe import Interrupted, Probes
+from tidegate.agent.settings import Allow, Settings, Source
 from tidegate.agent.state import open_executor, outbox
-from tidegate.clock import Clock, SystemClock
-from tidegate.errors import Invalid
+from tidegate.agent.words import plain
+from tidegate.clock import SystemClock
+from tidegate.errors import Invalid, TidegateError
 from tidegate.wire.device import DesiredState, LeaveAnswer, LeaveRequest, Probe, Work
 
 #: Waiting longer than this is done by the parent, which costs less memory than this process.
@@ -119,50 +122,103 @@ class Ears:
 
 
 class Ports:
-    """The executor's way to the world; each says first that something moved, so that reports go out meanwhile."""
+    """The executor's way to the world; each says first that something moved, so that reports go out meanwhile.
 
-    def __init__(self, settings: Settings, link: Link, certificate: Certificate, voice: Voice, clock: Clock) -> None:
-        self._settings = settings
+    `fetch`, `leave` and `attempt` raise `Stopped` when the process is asked to stop: nothing new begins then.
+    """
+
+    def __init__(self, inforce: InForce, link: Link, certificate: Certificate, voice: Voice, ears: Ears) -> None:
+        self._inforce = inforce
         self._link = link
         self._certificate = certificate
         self._voice = voice
-        self._probes = Probes(lambda: settings.allow, clock)
-        self._outbox = outbox(Path(settings.state_dir))
+        self._ears = ears
+        self._probes = Probes(self._allow, stopping=lambda: ears.stopped)
+        self._outbox = outbox(Path(inforce.settings.state_dir))
+
+    @property
+    def _settings(self) -> Settings:
+        return self._inforce.settings
+
+    def _allow(self) -> Allow:
+        """What the owner takes back holds for the next probe, not only for the next process."""
+        self._inforce.look()
+        return self._settings.allow
+
+    def _begins(self) -> None:
+        if self._ears.stopped:
+            raise Stopped
+        self._voice.say(Moved())
 
     def fetch(self, work: Work, store: Contents, wanted: Callable[[], bool]) -> None:
-        self._voice.say(Moved())
+        self._begins()
+        self._inforce.look()
         # The verifying client is the heaviest part of the agent, and most lives of a child never need it.
         from tidegate.agent.fetch import Place, TargetFetcher, client_over
 
         state_dir = Path(self._settings.state_dir)
         place = Place(self._certificate.fleet, hardware.detect(state_dir), state_dir, self._settings.keep_free_bytes)
         client = client_over(self._link, trust_folder(state_dir), place.fleet)
-        TargetFetcher(self._link, client, place).fetch(work, store, wanted)
+
+        def going_on() -> bool:
+            if self._ears.stopped:
+                raise Stopped
+            return wanted()
+
+        TargetFetcher(self._link, client, place).fetch(work, store, going_on)
 
     def leave(self, request: LeaveRequest) -> LeaveAnswer:
         """Ask for leave once the node knows all that happened before.
 
         A `ready` that arrived after the leave would read as giving it back.
         """
-        while (reports := self._outbox.pending()) is not None:
-            self._outbox.acknowledge(self._link.reports(reports))
+        if self._ears.stopped:
+            raise Stopped
+        flushed = beat.flush(self._link, self._outbox)
+        if flushed.error is not None:
+            raise flushed.error
         self._voice.say(Moved())
         return self._link.leave(request)
 
+    def refusal(self, probe: Probe) -> str:
+        """Why this device will not run `probe`; empty when it will."""
+        return self._probes.refusal(probe)
+
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
-        self._voice.say(Moved())
-        return self._probes.attempt(probe, artifact)
+        self._begins()
+        try:
+            return self._probes.attempt(probe, artifact)
+        except Interrupted:
+            raise Stopped from None
+
+    def inhibited(self) -> Path:
+        """The inhibitor's file, as the settings in force name it."""
+        self._inforce.look()
+        return self._settings.inhibit_path
 
 
 def trust_folder(state_dir: Path) -> Path:
     return state_dir / "trust"
 
 
-def work(settings: Settings) -> int:
-    """Do what standard input asks for until nothing can go on; the child's whole life."""
+def work(source: Source) -> int:
+    """Do what standard input asks for until nothing can go on; the child's whole life.
+
+    What ends it is said on standard output too: the parent tells it to people.
+    """
+    voice = Voice(sys.stdout.buffer)
+    try:
+        return _work(InForce(source), voice)
+    except (TidegateError, OSError) as error:
+        voice.say(Rests(plain(str(error)), None, 0))
+        raise
+
+
+def _work(inforce: InForce, voice: Voice) -> int:
+    settings = inforce.settings
     state_dir = Path(settings.state_dir)
     enrollment, certificate = _known(Identity(state_dir / "identity"))
-    clock, ears, voice = SystemClock(), Ears(), Voice(sys.stdout.buffer)
+    clock, ears = SystemClock(), Ears()
     signal.signal(signal.SIGTERM, lambda *_: ears.stop())
     link = Link(
         enrollment.channel_url,
@@ -170,13 +226,13 @@ def work(settings: Settings) -> int:
         certificate.file,
         timeout_seconds=settings.request_timeout_seconds,
     )
-    ports = Ports(settings, link, certificate, voice, clock)
+    ports = Ports(inforce, link, certificate, voice, ears)
     executor = open_executor(
         state_dir,
         fetcher=ports,
         prober=ports,
         leave=ports,
-        inhibitor=InhibitFile(lambda: settings.inhibit_path),
+        inhibitor=InhibitFile(ports.inhibited),
         clock=clock,
         pause=ears.pause,
     )
@@ -192,7 +248,7 @@ def work(settings: Settings) -> int:
     while True:
         heard = ears.version()
         waiting = executor.run(ears.wanted.desired)
-        rests = Rests(waiting.waiting_on, waiting.retry_seconds, heard)
+        rests = Rests(plain(waiting.waiting_on), waiting.retry_seconds, heard)
         voice.say(rests)
         rounds += 1
         soon = rests.retry_seconds is not None and rests.retry_seconds <= STAY_SECONDS and rounds < STAY_ROUNDS

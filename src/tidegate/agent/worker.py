@@ -38,7 +38,7 @@ class Child:
     """One child process. `on_said` and `on_end` are called from a thread of its own, `on_end` last, with the status."""
 
     def __init__(
-        self, arguments: Sequence[str], on_said: Callable[[Said], None], on_end: Callable[[Child, int], None]
+        self, arguments: Sequence[str], on_said: Callable[[Child, Said], None], on_end: Callable[[Child, int], None]
     ) -> None:
         self._on_said = on_said
         self._on_end = on_end
@@ -78,9 +78,11 @@ class Child:
         assert self._process.stdout is not None
         for line in iter(lambda: self._process.stdout.readline(LINE_MAX_BYTES), b""):  # type: ignore[union-attr]
             try:
-                self._on_said(msgspec.json.decode(line, type=Said))
-            except msgspec.DecodeError:
-                log.exception("cannot understand the working process")
+                said = msgspec.json.decode(line, type=Said)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.error("cannot understand the working process: %s", error)  # noqa: TRY400 - one line says it all
+            else:
+                self._on_said(self, said)
         self._process.stdout.close()
         self.let_go()
         self._on_end(self, self._process.wait())
@@ -96,6 +98,7 @@ class Works:
         self._backoff = backoff
         self._child: Child | None = None
         self._told = 0
+        self._moved = False
         self._rests: Rests | None = None
         self._due = NEVER
         self.waiting_on = ""
@@ -118,9 +121,11 @@ class Works:
         """Seconds until `tick` is worth calling."""
         return NEVER if self._child is not None else max(0.0, self._due - self._clock.monotonic())
 
-    def said(self, said: Said) -> None:
+    def said(self, child: Child, said: Said) -> None:
+        if child is not self._child:
+            return
         if isinstance(said, Moved):
-            self._backoff.reset()
+            self._moved = True
         else:
             self._rests, self.waiting_on = said, said.waiting_on
 
@@ -129,8 +134,12 @@ class Works:
         if child is not self._child:
             return
         self._child, rests = None, self._rests
+        if status == 0 and self._moved:
+            # Only a life that ended well: one that moves and then dies, again and again, is put off ever longer.
+            self._backoff.reset()
         if status != 0 or rests is None:
-            self.waiting_on = f"the working process ended with status {status}"
+            why = f": {rests.waiting_on}" if rests is not None and rests.waiting_on else ""
+            self.waiting_on = f"the working process ended with status {status}{why}"
             log.error("%s", self.waiting_on)
             self._due = self._clock.monotonic() + self._backoff.next()
         elif rests.heard < self._told:
@@ -152,7 +161,7 @@ class Works:
             self._child.stop()
 
     def _begin(self, desired: DesiredState | None) -> None:
-        self._due, self._rests, self._told = NEVER, None, 0
+        self._due, self._rests, self._told, self._moved = NEVER, None, 0, False
         try:
             self._child = self._start()
         except OSError as error:

@@ -228,7 +228,7 @@ class Client:
             except RepositoryError as error:
                 log.debug("local snapshot is not current: %s", error)
         meta = trusted.timestamp.snapshot_meta
-        data = self._download(f"{meta.version}.snapshot", meta.length or SNAPSHOT_MAX_BYTES)
+        data = self._download(f"{meta.version}.snapshot", min(meta.length or SNAPSHOT_MAX_BYTES, SNAPSHOT_MAX_BYTES))
         with hostile("snapshot"):
             trusted.update_snapshot(data)
         self._local.write("snapshot", data)
