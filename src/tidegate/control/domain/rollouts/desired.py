@@ -190,9 +190,7 @@ def _still_handed_over(one: Candidate, hold: Hold | None) -> bool:
 
 def after_a_wipe(view: View, goal: Goal) -> Goal:
     """What a wiped device is given of one name: what should run, or what it was about to be taken back to."""
-    put_there = [
-        one for one in view.of(goal.name) if one.artifact == goal.goal and one.assignment.leave_at is not None
-    ]
+    put_there = [one for one in view.of(goal.name) if one.artifact == goal.goal and one.assignment.leave_at is not None]
     last = max(put_there, key=lambda one: one.id, default=None)
     if last is None or last.assignment.state is _S.REVERTED or not aborted_with_revert(last.rollout):
         return goal
