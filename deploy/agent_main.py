@@ -1,6 +1,8 @@
 """First start of the one-file agent: check the Python, unpack once into a cache folder, and run from there."""
 
+import fcntl
 import os
+import shutil
 import sys
 import sysconfig
 import tempfile
@@ -9,6 +11,7 @@ import zipfile
 DIGEST = "@DIGEST@"
 CACHE_TAG = "@CACHE_TAG@"
 PLATFORM = "@PLATFORM@"
+UNPACKING = ".unpacking-"
 
 
 def folders(program):
@@ -28,25 +31,82 @@ def ours(folder):
     return facts.st_uid in (0, os.geteuid()) and not facts.st_mode & 0o022
 
 
-def unpack(program, base):
-    """`base/DIGEST`, which bears its name only when it is whole."""
+def hold(folder):
+    """An open folder with a shared lock: while this process lives, nobody prunes what it runs from."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def unpacked(base):
+    """`base/DIGEST` when it is whole, ours and held; it bears its name only then."""
     home = os.path.join(base, DIGEST)
-    if os.path.isdir(home) and ours(base) and ours(home):
+    try:
+        held = hold(home)
+    except FileNotFoundError:
+        return None
+    if not ours(base) or not ours(home):
+        raise OSError("others may write to " + home)
+    if not os.path.isdir(home) or os.fstat(held).st_ino != os.stat(home).st_ino:
+        # Pruned, or put there anew, while we waited for the lock.
+        os.close(held)
+        return None
+    return home
+
+
+def unpack(program, base):
+    home = unpacked(base)
+    if home is not None:
         return home
     os.makedirs(base, mode=0o755, exist_ok=True)
     if not ours(base):
         raise OSError("others may write to " + base)
-    temporary = tempfile.mkdtemp(dir=base, prefix=".unpacking-")
-    with zipfile.ZipFile(program) as archive:
-        archive.extractall(temporary, [name for name in archive.namelist() if name.startswith("lib/")])
-    os.chmod(temporary, 0o755)
+    before = os.umask(0o022)
+    temporary = tempfile.mkdtemp(dir=base, prefix=UNPACKING)
+    held = hold(temporary)
     try:
-        os.rename(temporary, home)
-    except OSError:
-        # Another start was quicker; what it made is the same.
-        if not os.path.isdir(home):
-            raise
+        with zipfile.ZipFile(program) as archive:
+            archive.extractall(temporary, [name for name in archive.namelist() if name.startswith("lib/")])
+        os.chmod(temporary, 0o755)
+        # Whole on the disk before it bears the name: after a power cut nobody would look into it again.
+        os.sync()
+        try:
+            os.rename(temporary, os.path.join(base, DIGEST))
+        except OSError:
+            # Another start was quicker; what it made is the same.
+            shutil.rmtree(temporary, ignore_errors=True)
+    except BaseException:
+        # A full disk must not be filled further by every try.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.umask(before)
+        os.close(held)
+    home = unpacked(base)
+    if home is None:
+        raise OSError("cannot keep " + os.path.join(base, DIGEST))
     return home
+
+
+def prune(base):
+    """Remove other versions, and what broken unpackings left, unless a process still runs from there."""
+    for name in os.listdir(base):
+        folder = os.path.join(base, name)
+        if name == DIGEST or not (name.startswith(UNPACKING) or len(name) == len(DIGEST)) or os.path.islink(folder):
+            continue
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone = os.path.join(base, UNPACKING + "gone-" + str(os.getpid()) + "-" + name[:16])
+            os.rename(folder, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        except OSError:
+            pass  # in use, or not ours to remove
+        finally:
+            os.close(descriptor)
 
 
 def main():
@@ -63,6 +123,8 @@ def main():
             trouble.append(str(error))
     else:
         sys.exit("tidegate-agent: cannot unpack: " + "; ".join(trouble))
+    if len(os.listdir(os.path.dirname(home))) > 1:
+        prune(os.path.dirname(home))
     sys.path[0] = os.path.join(home, "lib")
     from tidegate.agent.run import main as run
 

@@ -72,8 +72,11 @@ case $url in
 https://?*) ;;
 *) fail "cannot go on: --url must be https://HOST:PORT" ;;
 esac
-case $url$fleet$name in
-*[!A-Za-z0-9:/._-]*) case $url in *\[*\]*) ;; *) fail "cannot go on: --url, --fleet or --name has characters that none of them may have" ;; esac ;;
+case $url in
+*[!A-Za-z0-9:/._\[\]-]*) fail "cannot go on: --url has characters that it may not have" ;;
+esac
+case $fleet$name in
+*[!a-z0-9._-]*) fail "cannot go on: --fleet or --name has characters that they may not have" ;;
 esac
 is_hash "$ca_sha256" || fail "cannot go on: --ca-sha256 must be 64 hexadecimal digits"
 is_hash "$agent_sha256" || fail "cannot go on: --agent-sha256 must be 64 hexadecimal digits"
@@ -137,8 +140,8 @@ fi
 check "$work/root.json" "the trust anchor" "$root_sha256"
 chmod 755 "$work/tidegate-agent.pyz"
 # Unpacked where it was checked: a program that does not run here must not take the place of one that does.
-TIDEGATE_AGENT_CACHE=$work/trial "$python" "$work/tidegate-agent.pyz" version >/dev/null ||
-    fail "cannot use the agent program on this device"
+TIDEGATE_AGENT_CACHE=$work/trial "$python" -I "$work/tidegate-agent.pyz" version >/dev/null ||
+    fail "cannot use the agent program on this device (where /tmp is mounted noexec, set TMPDIR to another folder)"
 
 # -- install ----------------------------------------------------------------------------------------------------------
 mkdir -p "$program_dir" "$bin_dir" "$config_dir/agent.d"
@@ -162,7 +165,7 @@ if [ ! -e "$config" ]; then
         "$state_dir" "$run_dir" >"$work/agent.toml"
     put "$work/agent.toml" "$config" 644
 fi
-printf '#!/bin/sh\nexec %s %s --config %s "$@"\n' "$python_path" "$program_dir/tidegate-agent.pyz" "$config" >"$work/tidegate-agent"
+printf '#!/bin/sh\nexec %s -I %s --config %s "$@"\n' "$python_path" "$program_dir/tidegate-agent.pyz" "$config" >"$work/tidegate-agent"
 put "$work/tidegate-agent" "$bin_dir/tidegate-agent" 755
 "$bin_dir/tidegate-agent" version >/dev/null || fail "cannot start the installed agent"
 
@@ -188,12 +191,14 @@ fi
 if [ -z "$prefix" ] && [ -d /run/systemd/system ]; then
     "$python" -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("deploy/tidegate-agent.service"))' \
         "$program_dir/tidegate-agent.pyz" >"$work/unit"
-    sed -e "s|@PROGRAM@|$python_path $program_dir/tidegate-agent.pyz|" -e "s|@CONFIG@|$config|" "$work/unit" >"$work/tidegate-agent.service"
+    sed -e "s|@PROGRAM@|$python_path -I $program_dir/tidegate-agent.pyz|" -e "s|@CONFIG@|$config|" "$work/unit" >"$work/tidegate-agent.service"
     put "$work/tidegate-agent.service" /etc/systemd/system/tidegate-agent.service 644
     systemctl daemon-reload
     systemctl enable --quiet tidegate-agent.service
     if [ "$start" = yes ]; then
         systemctl restart tidegate-agent.service
+        # Once more, now that nothing runs from the version before: its unpacked copy is removed.
+        "$bin_dir/tidegate-agent" version >/dev/null || true
         say "running; see: systemctl status tidegate-agent, tidegate-agent status"
     fi
 else

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from tidegate.agent import enroll, settings
 from tidegate.testing.played_node import TOKEN, PlayedNode
-from tidegate.testing.tls_server import Pki, TlsServer, refusal
+from tidegate.testing.tls_server import Asked, Pki, TlsServer, answer, http, refusal
 from tidegate.wire import device as wire
 
 AGENT = (sys.executable, "-m", "tidegate.agent.run")
@@ -41,17 +46,21 @@ class Device:
             assert done.returncode == 0, done.stderr
         return done
 
-    def enroll(
-        self, node: PlayedNode, *more: str, token: str = TOKEN, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def enroll(self, node: PlayedNode) -> None:
+        """Without starting a process for it."""
+        found = settings.load(settings.Source(self.folder / "agent.toml", {}, {})).settings
+        enroll.enroll(found, enroll.Request(node.server.url, node.pki.ca_pem, node.root_sha256), TOKEN)
+
+    def enroll_as_people_do(self, node: PlayedNode) -> subprocess.CompletedProcess[str]:
         ca = self.folder / "ca.pem"
         ca.write_text(node.pki.ca_pem)
         arguments = ("--url", node.server.url, "--token-stdin", "--ca", str(ca), "--root-sha256", node.root_sha256)
-        return self.run("enroll", *arguments, *more, stdin=f"{token}\n", check=check)
+        return self.run("enroll", *arguments, stdin=f"{TOKEN}\n")
 
-    def start(self) -> None:
+    def start(self, **more: Any) -> None:
         with (self.folder / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen([*AGENT, "--config", str(self.folder / "agent.toml"), "run"], stderr=log)
+            command = [*AGENT, "--config", str(self.folder / "agent.toml"), "run"]
+            self.process = subprocess.Popen(command, **{"stderr": log} | more)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -129,7 +138,7 @@ def test_installs_a_good_version_and_takes_a_bad_one_back(node: PlayedNode, devi
 
 
 def test_the_token_is_nowhere_after_enrollment(node: PlayedNode, device: Device) -> None:
-    told = device.enroll(node)
+    told = device.enroll_as_people_do(node)
     device.start()
     node.wait_for(lambda: node.heartbeats)
     device.stop()
@@ -184,7 +193,7 @@ def test_a_replaced_certificate_stops_quietly_and_says_so(node: PlayedNode, devi
     assert (device.state / "identity/current.pem").exists()
     assert "another certificate has taken this device's name" in str(device.status()["connection"])
     del node.refuse["/v1/device/register"]
-    device.enroll(node)
+    device.enroll_as_people_do(node)
     device.start()
     node.wait_for(lambda: node.heartbeats)
     assert device.stop() == 0
@@ -254,6 +263,106 @@ def test_one_agent_per_state_folder(node: PlayedNode, device: Device) -> None:
     device.stop()
 
 
+def test_a_lost_first_answer_on_the_new_certificate_ends_nothing(node: PlayedNode, device: Device) -> None:
+    """The node sees the new certificate and retires the old one; its answer is lost on the way. Nobody is stopped."""
+    device.enroll(node)
+    node.renew_now = True
+    old: set[bytes | None] = set()
+    lost: list[bytes | None] = []
+
+    def register(asked: Asked) -> bytes | None:
+        if not old or (asked.certificate in old and not lost):
+            old.add(asked.certificate)
+            return answer(wire.Registered("cam-7", "default", 2))
+        if asked.certificate in old:
+            return refusal("certificate-replaced")
+        if not lost:
+            lost.append(asked.certificate)
+            return None
+        return answer(wire.Registered("cam-7", "default", 2))
+
+    node.refuse["/v1/device/register"] = register
+    device.start()
+    node.wait_for(lambda: lost)
+    node.renew_now = False
+    count = len(node.heartbeats)
+    node.wait_for(lambda: len(node.heartbeats) > count)
+    assert not (device.state / "identity/final.json").exists()
+    assert not (device.state / "identity/pending.pem").exists()
+    assert device.stop() == 0
+
+
+def test_a_disk_that_takes_nothing_more_does_not_silence_the_device(node: PlayedNode, device: Device) -> None:
+    """No file can grow any more (RLIMIT_FSIZE 0, for everything that the agent does): heartbeats go on, and say so."""
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    assert device.stop() == 0
+    (device.folder / "agent.d").mkdir()
+    node.ca_bundle = node.pki.ca_pem + "\n"
+    device.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)), stderr=subprocess.DEVNULL)
+    count = len(node.heartbeats)
+    node.wait_for(lambda: len(node.heartbeats) >= count + 2)
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    node.wait_for(lambda: "cannot" in node.heartbeats[-1].waiting_on)
+    assert device.status()["running"] is True
+    assert device.stop() == 0
+
+
+def test_other_folders_in_the_settings_wait_for_a_restart(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    device.start()
+    node.wait_for(lambda: node.heartbeats)
+    file = device.folder / "agent.toml"
+    file.write_text(file.read_text().replace(f"{device.folder}/state", f"{device.folder}/elsewhere"))
+    node.wait_for(lambda: "restart the agent" in node.heartbeats[-1].waiting_on)
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    assert node.outcome("r1").state == "healthy"
+    assert (device.state / "models/vad/current/model.bin").exists()
+    assert device.stop() == 0
+
+
+def test_what_the_owner_takes_back_holds_for_a_child_at_work(node: PlayedNode, device: Device) -> None:
+    """The allowlist loses its entry while the child waits for leave: the probe is not run."""
+    device.enroll(node)
+    device.start()
+    node.leave = wire.LeaveAnswer(granted=False, reason="the rollout is halted", retry_after_seconds=1)
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    node.wait_for(lambda: any(asked.path == "/v1/device/leave" for asked in node.server.asked))
+    file = device.folder / "agent.toml"
+    file.write_text(file.read_text().partition("[allow")[0])
+    node.leave = wire.LeaveAnswer(granted=True)
+    told = node.outcome("r1")
+    assert told.state in ("failed", "rolled_back")
+    assert "content" in told.reason
+    assert "allowlist" in told.reason + told.output
+    assert device.stop() == 0
+
+
+def test_stopping_does_not_wait_for_a_download(node: PlayedNode, device: Device) -> None:
+    device.enroll(node)
+    work = node.publish("vad", "1", b"good" * 1_000_000)
+    path = next(path for path in node.files if path.endswith(".model.bin"))
+    over = threading.Event()
+
+    def drip(asked: Asked) -> None:
+        body = node.files[path]
+        asked.connection.sendall(http(200, body)[: -len(body)])
+        for at in range(0, len(body), 300_000):
+            if over.wait(0.5):
+                return
+            asked.connection.sendall(body[at : at + 300_000])
+
+    node.refuse[f"/repository/{path}"] = drip
+    device.start()
+    node.desire(installing(work))
+    node.wait_for(lambda: any(asked.path.endswith(path) for asked in node.server.asked))
+    began = time.monotonic()
+    assert device.stop() == 0
+    assert time.monotonic() - began < 5
+    over.set()
+
+
 def test_an_idle_agent_sleeps(node: PlayedNode, device: Device) -> None:
     """CPU of the process over some heartbeats: it must not spin, whatever the clock does."""
     node.interval_seconds = 1
@@ -280,8 +389,6 @@ def cpu_seconds(pid: int) -> float:
 
 def wait_for_words(device: Device, words: str) -> None:
     """Until the agent's log has them; it is a pipe to nobody, so it is looked at again and again."""
-    import time
-
     deadline = time.monotonic() + 20
     while words not in device.log():
         assert time.monotonic() < deadline, device.log()

@@ -115,6 +115,17 @@ def test_the_inhibitor_says_why(tmp_path: Path) -> None:
     assert inhibitor.reason(file).startswith("held on the device by")
 
 
+def test_the_inhibitor_waits_for_nobody_and_tells_on_nothing(tmp_path: Path) -> None:
+    """Its folder may be one that others write to: a pipe would hold the agent, a link tell a secret's first line."""
+    (tmp_path / "secret").write_text("root:hash\n")
+    (tmp_path / "link").symlink_to("secret")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        found = inhibitor.reason(tmp_path / name)
+        assert found.startswith("held on the device by")
+        assert "hash" not in found
+
+
 def test_the_idle_agent_loads_no_certificate_library_and_no_metadata_client() -> None:
     program = (
         "import sys, tidegate.agent.run, tidegate.agent.daemon\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,37 @@ def test_changes_are_noticed(source: Source) -> None:
     assert not settings.changed(source, found)
     fragment(source, "10.toml", "")
     assert settings.changed(source, found)
+
+
+def test_a_pipe_in_place_of_a_fragment_holds_nobody_up(source: Source) -> None:
+    load(source)
+    os.mkfifo(source.fragments / "10.toml")
+    assert "10.toml: it is not a file" in load(source).problem
+
+
+def test_a_fragment_that_cannot_be_looked_at_is_a_problem_not_an_end(source: Source) -> None:
+    good = load(source)
+    (source.fragments / "10.toml").symlink_to("10.toml")
+    assert settings.changed(source, good)
+    found = load(source)
+    assert "cannot read" in found.problem
+    assert not settings.changed(source, found)
+
+
+def test_a_folder_that_everybody_may_write_to_gives_no_fragments(source: Source) -> None:
+    load(source)
+    fragment(source, "10.toml", "[allow]\nprobe_ports = [8080]\n")
+    source.fragments.chmod(0o777)
+    found = load(source)
+    assert "everybody may put files there" in found.problem
+    assert found.settings.allow.probe_ports == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_widens_nothing(source: Source) -> None:
+    load(source)
+    fragment(source, "10.toml", "[allow]\nprobe_ports = [8080]\n")
+    os.chown(source.fragments / "10.toml", 12345, 12345)
+    found = load(source)
+    assert "belongs to another user" in found.problem
+    assert found.settings.allow.probe_ports == ()

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 2 refused, 75 may be repeated, 78 over for good (the unit does not restart)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
+    # Private files and folders say so themselves; workloads of other users must reach what is laid out for them.
+    os.umask(0o022)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     if options.verb == "version":
         sys.stdout.write(f"tidegate-agent {__version__}\n")

@@ -30,8 +30,8 @@ _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tidegate.agent.ru
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """An argument vector that runs this agent again; `-P`: nothing is imported from the current folder."""
-    return [sys.executable, "-P", "-c", _BOOT, str(Path(tidegate.__file__).parents[1]), *arguments]
+    """An argument vector that runs this agent again; `-I`: nothing comes from the current folder, variables, a home."""
+    return [sys.executable, "-I", "-c", _BOOT, str(Path(tidegate.__file__).parents[1]), *arguments]
 
 
 class Child:
