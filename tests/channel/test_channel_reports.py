@@ -18,6 +18,7 @@ from tidegate.control.store.schema import device_events, devices
 from tidegate.testing.channel import Connection, SimulatedDevice, enroll, mint, new_key, running, until
 from tidegate.testing.node import admin_scope
 from tidegate.wire import device as wire
+from tidegate.wire.device_calls import MOST_BYTES
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 INSTALLATION = "a" * 32
@@ -196,7 +197,7 @@ def test_an_empty_or_oversized_batch_is_refused_by_name(node: Node, scope: Scope
             assert (empty.status, empty.problem.errors[0].pointer) == (422, "/items")
             many = await device.call("reports", batch(*range(1, 502)))
             assert (many.status, many.problem.errors[0].pointer) == (422, "/items")
-            large = await device.call("reports", b" " * (reports.MAX_BYTES + 1))
+            large = await device.call("reports", b" " * (MOST_BYTES[wire.Reports] + 1))
             assert large.status == 413
 
     run(story)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from tidegate.control.api import artifacts, audit, devices, enrollment, groups, health, openapi, people, rollouts, trust
+from tidegate.control.api import (
+    artifacts,
+    audit,
+    device_openapi,
+    devices,
+    enrollment,
+    groups,
+    health,
+    openapi,
+    people,
+    rollouts,
+    trust,
+)
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
 
-MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts)
+MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts, device_openapi)
 
 
 def calls() -> list[Operation | RawRoute]:

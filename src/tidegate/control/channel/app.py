@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from anyio.to_thread import run_sync
 
-from tidegate.control.channel import heartbeat, http, reports
+from tidegate.control.channel import http
 from tidegate.control.channel.desk import POLL_SECONDS, Desk
 from tidegate.control.channel.heartbeat import Heartbeats
 from tidegate.control.channel.http import Disconnected, Receive, Scope, Send
@@ -26,11 +26,10 @@ from tidegate.control.services.node import Node
 from tidegate.errors import NotFound
 from tidegate.ids import DeviceId
 from tidegate.wire import device as wire
+from tidegate.wire.device_calls import MOST_BYTES, PREFIX
 
 log = structlog.get_logger()
 
-_SMALL_BYTES = 64 << 10
-_PREFIX = "/v1/device/"
 _REPOSITORY = "/repository/"
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -56,9 +55,8 @@ class ChannelApp:
             "register": self._register,
             "renew": self._renew,
         }
-        self._decoders = {
-            kind: msgspec.json.Decoder(kind)
-            for kind in (wire.Heartbeat, wire.Reports, wire.LeaveRequest, wire.Register, wire.Renew)
+        self._decoders: dict[type, msgspec.json.Decoder[Any]] = {
+            kind: msgspec.json.Decoder(kind) for kind in MOST_BYTES
         }
         self._unchanged = node.metrics.heartbeats.labels("unchanged")
         self._answered_anew = node.metrics.heartbeats.labels("changed")
@@ -146,7 +144,7 @@ class ChannelApp:
                 scope["device"] = caller.device
                 await self._repository(scope, receive, send)
                 return
-            call = self._calls.get(path.removeprefix(_PREFIX)) if path.startswith(_PREFIX) else None
+            call = self._calls.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
             if call is None:
                 await self.identities.admit(scope)
                 raise NotFound(f"cannot find {path[:256]}")
@@ -160,14 +158,14 @@ class ChannelApp:
 
     async def _heartbeat(self, scope: Scope, receive: Receive) -> wire.HeartbeatAnswer:
         caller = await self.identities.admit(scope)
-        beat = await self._body(scope, receive, wire.Heartbeat, heartbeat.MAX_BYTES)
+        beat = await self._body(scope, receive, wire.Heartbeat)
         answer = await self.heartbeats(caller, beat)
         (self._unchanged if answer.desired is msgspec.UNSET else self._answered_anew).inc()
         return answer
 
     async def _report(self, scope: Scope, receive: Receive) -> wire.ReportsAnswer:
         caller = await self.identities.admit(scope)
-        batch = await self._body(scope, receive, wire.Reports, reports.MAX_BYTES)
+        batch = await self._body(scope, receive, wire.Reports)
         answer = await self.reports.put(caller.device, batch)
         standing = self.desk.standing(caller.device, caller.identity.installation, caller.identity.report_sequence)
         standing.installation, standing.sequence = batch.installation, answer.report_sequence
@@ -177,27 +175,27 @@ class ChannelApp:
 
     async def _leave(self, scope: Scope, receive: Receive) -> wire.LeaveAnswer:
         caller = await self.identities.admit(scope)
-        asked = await self._body(scope, receive, wire.LeaveRequest, _SMALL_BYTES)
+        asked = await self._body(scope, receive, wire.LeaveRequest)
         answer = await self.desk.run(work.leave, self._node, caller.device, asked)
         self._node.metrics.leaves.labels("yes" if answer.granted else "no").inc()
         return answer
 
     async def _register(self, scope: Scope, receive: Receive) -> wire.Registered:
         caller = await self.identities.admit(scope)
-        said = await self._body(scope, receive, wire.Register, _SMALL_BYTES)
+        said = await self._body(scope, receive, wire.Register)
         await self.desk.run(registration.register, self._node, caller.device, said)
         interval = self.desk.interval_seconds(caller.device.fleet_id) * self._load.factor
         return wire.Registered(caller.device.name, caller.device.fleet, interval)
 
     async def _renew(self, scope: Scope, receive: Receive) -> wire.Renewed:
         caller = await self.identities.admit(scope, renewing=True)
-        asked = await self._body(scope, receive, wire.Renew, _SMALL_BYTES)
+        asked = await self._body(scope, receive, wire.Renew)
         pem = await self.desk.run(renewal.renew, self._node, caller.device, caller.identity.fingerprint, asked.csr_pem)
         return wire.Renewed(pem, self._node.keyring.server_ca_pem().decode("ascii"))
 
-    async def _body(self, scope: Scope, receive: Receive, kind: type[http.T], limit: int) -> http.T:
-        body = await http.read_body(scope, receive, limit)
-        decoder: msgspec.json.Decoder[http.T] = self._decoders[kind]  # type: ignore[index, assignment]
+    async def _body(self, scope: Scope, receive: Receive, kind: type[http.T]) -> http.T:
+        body = await http.read_body(scope, receive, MOST_BYTES[kind])
+        decoder: msgspec.json.Decoder[http.T] = self._decoders[kind]
         return http.decode(decoder, body)
 
     # -- keeping up ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from tidegate.control.channel.presence import Presence
 from tidegate.control.services.node import Node
 from tidegate.wire.device import Heartbeat, HeartbeatAnswer
 
-MAX_BYTES = 1 << 20
 MAX_WAIT_SECONDS = 60
 _JSON = msgspec.json.Encoder()
 

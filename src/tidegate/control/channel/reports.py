@@ -17,7 +17,6 @@ from tidegate.wire.device import Reports, ReportsAnswer
 
 log = structlog.get_logger()
 
-MAX_BYTES = 4 << 20
 MAX_QUEUED = 512
 #: Of one transaction.
 MAX_BATCHES = 64

@@ -37,7 +37,7 @@ class NewRollout(OperatorRequest, frozen=True, kw_only=True):
     probes: Annotated[tuple[Probe, ...], Meta(max_length=8)] = ()
     skip_incompatible: bool = False
     baseline: bool = False
-    start_at: datetime | None = None
+    start_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Command(OperatorRequest, frozen=True, kw_only=True):
