@@ -67,12 +67,16 @@ def load_login() -> Login | None:
 
 
 def save_login(login: Login | None) -> None:
+    """Raises `Unavailable` when the file cannot be written or removed."""
     path = login_file()
-    if login is None:
-        path.unlink(missing_ok=True)
-        return
-    make_folder(path.parent)
-    write_file(path, msgspec.json.encode(login), 0o600)
+    try:
+        if login is None:
+            path.unlink(missing_ok=True)
+            return
+        make_folder(path.parent)
+        write_file(path, msgspec.json.encode(login), 0o600)
+    except OSError as error:
+        raise Unavailable(f"cannot keep the session in {path}: {error.strerror}") from error
 
 
 class Client:
@@ -109,8 +113,7 @@ class Client:
         if raw is not None:
             headers["Content-Type"] = "application/json"
         response = self._send(method, path, query, headers, raw)
-        data = response.read(ANSWER_MAX_BYTES + 1)
-        response.release_conn()
+        data = _read(response, ANSWER_MAX_BYTES + 1, path)
         if len(data) > ANSWER_MAX_BYTES:
             raise Unavailable(f"cannot use the answer to {path}: larger than {ANSWER_MAX_BYTES} bytes")
         if not data:
@@ -164,14 +167,23 @@ class Client:
         return response
 
     def _refusal(self, response: urllib3.BaseHTTPResponse, path: str) -> TidegateError:
-        data = response.read(1 << 20)
-        response.release_conn()
+        data = _read(response, 1 << 20, path)
         if response.headers.get("content-type", "").split(";")[0] != PROBLEM_JSON:
             return Unavailable(f"cannot use the answer to {path}: status {response.status} without a problem")
         try:
             return as_error(msgspec.json.decode(data, type=Problem))
         except msgspec.MsgspecError:
             return Unavailable(f"cannot read the problem that answers {path}: status {response.status}")
+
+
+def _read(response: urllib3.BaseHTTPResponse, most: int, path: str) -> bytes:
+    """The body, at most so many bytes of it. Raises `Unavailable` when it does not come whole."""
+    try:
+        return response.read(most)
+    except (HTTPError, OSError) as error:
+        raise Unavailable(f"cannot receive the answer to {path}: {error}") from error
+    finally:
+        response.release_conn()
 
 
 def as_error(problem: Problem) -> TidegateError:

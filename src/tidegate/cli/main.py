@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from tidegate import __version__
 from tidegate.cli.client import Cli, Client, Login, load_login, pass_cli, quoted, read_text, save_login
-from tidegate.cli.output import REFUSED, Output
+from tidegate.cli.output import DEFECT, REFUSED, Output
 from tidegate.errors import TidegateError, Unauthenticated
 
 #: Commands by the module that has them; a module is loaded when one of its commands runs.
@@ -113,6 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(Output(as_json=as_json).problem(error))
     except BrokenPipeError:
         sys.exit(REFUSED)
+    except Exception:  # noqa: BLE001 - told whole, and the exit code says whose fault it is
+        traceback.print_exc()
+        sys.exit(DEFECT)
     sys.exit(result if isinstance(result, int) else 0)
 
 

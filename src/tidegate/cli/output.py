@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -33,6 +34,9 @@ from tidegate.errors import (
 )
 
 OK, REFUSED, USAGE, NOT_FOUND, PERMISSION, UNAVAILABLE, UNTRUSTED, DEFECT = 0, 1, 2, 3, 4, 5, 6, 70
+
+# All but tab and line feed: an escape sequence would move the cursor, name the window, or worse.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def exit_code(error: TidegateError) -> int:
@@ -60,7 +64,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Talk."""
-        self._err.print(escape(text))
+        self._err.print(escape(plain(text)))
 
     def data(self, value: Any, human: Callable[[], None] | str | None = None) -> None:
         """One answer: JSON when asked for, else what `human` prints or says, else names and values."""
@@ -69,11 +73,11 @@ class Output:
         elif callable(human):
             human()
         elif human is not None:
-            self._out.print(escape(human))
+            self._out.print(escape(plain(human)))
         elif isinstance(value, Mapping):
             self.fields(value)
         else:
-            self._out.print(escape(str(value)))
+            self._out.print(escape(plain(str(value))))
 
     def fields(self, value: Mapping[str, Any]) -> None:
         """Names and values, one a line."""
@@ -120,6 +124,11 @@ class Output:
         return exit_code(error)
 
 
+def plain(text: str) -> str:
+    """`text` without what works on a terminal: devices and other operators write what is shown here."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def text(value: Any) -> str:
     """A value as a person reads it."""
     if value is None:
@@ -132,4 +141,4 @@ def text(value: Any) -> str:
         return ", ".join(f"{name}={text(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(text(inner) for inner in value)
-    return str(value)
+    return plain(str(value))
