@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from tests.crash.real import CASES, Case
 
 
-def sweep(case: Case, stride: int) -> None:
+def sweep(case: Case, stride: int) -> int:
     program = [sys.executable, "-m", "tests.crash.killed", case.name, str(stride)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
@@ -20,15 +21,15 @@ def sweep(case: Case, stride: int) -> None:
     assert answer["broken"] == [], done.stderr
     assert answer["steps"] > 20
     assert answer["covered"] >= 2 * (answer["steps"] // stride)
+    return int(answer["covered"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
-def test_killed_at_some_steps(case: Case) -> None:
-    sweep(case, stride=7)
+def test_killed_at_some_steps(case: Case, covered: Callable[[str, int], None]) -> None:
+    covered("real process, SIGKILL, sampled", sweep(case, stride=11))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
-def test_killed_at_every_step(case: Case) -> None:
-    sweep(case, stride=1)
+def test_killed_at_every_step(case: Case, covered: Callable[[str, int], None]) -> None:
+    covered("real process, SIGKILL, every step", sweep(case, stride=1))

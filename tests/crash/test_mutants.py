@@ -6,6 +6,7 @@ import pytest
 from tests.crash.mutants import MUTANTS, SOURCE, killed_by, mutated
 
 
+@pytest.mark.slow
 def test_the_decision_as_it_stands_passes() -> None:
     assert killed_by(SOURCE) == ""
 

@@ -46,18 +46,18 @@ def come_back(case: Case, files: UnsyncedFiles, target: Path, loss: Loss, words:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
-def test_power_lost_before_some_changes(case: Case) -> None:
-    lose_power(case, stride=5)
+def test_power_lost_before_some_changes(case: Case, covered: Callable[[str, int], None]) -> None:
+    covered("real files, power lost, sampled", lose_power(case, stride=7))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
-def test_power_lost_before_any_change(case: Case) -> None:
-    lose_power(case, stride=1)
+def test_power_lost_before_any_change(case: Case, covered: Callable[[str, int], None]) -> None:
+    covered("real files, power lost, every change", lose_power(case, stride=1))
 
 
-def lose_power(case: Case, stride: int) -> None:
-    """Before every change whose number is one more than a multiple of `stride`, each kind of loss."""
+def lose_power(case: Case, stride: int) -> int:
+    """Before every change whose number is one more than a multiple of `stride`, each kind of loss; how many."""
     with scratch() as folder:
         base = Path(folder) / "base"
         prepare(base, case)
@@ -70,6 +70,7 @@ def lose_power(case: Case, stride: int) -> None:
             for loss in LOSSES:
                 come_back(case, files, fresh_target(folder), loss, f"power lost before change {point}")
         assert point > 20
+        return len(LOSSES) * (point // stride + 1)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
