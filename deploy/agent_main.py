@@ -61,7 +61,6 @@ def unpack(program, base):
     os.makedirs(base, mode=0o755, exist_ok=True)
     if not ours(base):
         raise OSError("others may write to " + base)
-    before = os.umask(0o022)
     temporary = tempfile.mkdtemp(dir=base, prefix=UNPACKING)
     held = hold(temporary)
     try:
@@ -80,7 +79,6 @@ def unpack(program, base):
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
-        os.umask(before)
         os.close(held)
     home = unpacked(base)
     if home is None:
@@ -113,6 +111,8 @@ def main():
     if sys.implementation.cache_tag != CACHE_TAG or sysconfig.get_platform() != PLATFORM:
         here = "%s on %s" % (sys.implementation.cache_tag, sysconfig.get_platform())
         sys.exit("tidegate-agent: cannot run: built for %s on %s, this is %s" % (CACHE_TAG, PLATFORM, here))
+    # Whoever may write what is unpacked here, or compiled beside it later, would be the agent.
+    os.umask(0o022)
     program = os.path.realpath(sys.argv[0])
     trouble = []
     for base in folders(program):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +39,64 @@ def until(look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     return found
 
 
-def settings(prefix: Path) -> None:
+def settings(prefix: Path, python: Path) -> None:
     """The device's owner writes the agent's settings before installing it."""
     check = prefix / "check.py"
     check.write_text(CHECK)
     (prefix / "etc").mkdir()
     (prefix / "etc/agent.toml").write_text(
         f'state_dir = "{prefix}/state"\nrun_dir = "{prefix}/run"\n'
-        f'[allow.exec.content]\nargv = ["{sys.executable}", "{check}"]\n'
+        f'[allow.exec.content]\nargv = ["{python}", "{check}"]\n'
     )
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whoever installs: never root. `python` is one that they can run."""
+
+    python: Path
+    user: int | None
+
+    def run(self, command: list[str], stdin: str = "", *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=100, check=False, cwd=cwd or "/",
+            user=self.user, group=self.user, extra_groups=None if self.user is None else [],
+            env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        )  # fmt: skip
+
+
+def somebody() -> Person:
+    """The one who runs the tests; for root, a user without rights where the system's Python fits the program."""
+    own = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    system = Path("/usr/bin/python3")
+    fits = [str(system), "-c", "import sys; sys.exit(sys.implementation.cache_tag != sys.argv[1])"]
+    nobody = os.geteuid() == 0 and system.exists()
+    if nobody and subprocess.run([*fits, str(sys.implementation.cache_tag)], check=False).returncode == 0:
+        return Person(system, 65534)
+    return Person(own, None)
+
+
+@pytest.fixture
+def prefix() -> Iterator[Path]:
+    """A folder that belongs to the person, below one that everybody may pass."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-device-"))
+    person = somebody()
+    settings(folder, person.python)
+    folder.chmod(0o755)
+    if person.user is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, person.user, person.user)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def install(command: str, token: str, prefix: Path) -> None:
     """Run the printed command as a person without root does: the same, with a prefix."""
-    python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    more = f" --prefix {shlex.quote(str(prefix))} --python {shlex.quote(str(python))}"
-    done = subprocess.run(
-        ["sh", "-c", command.replace("sudo ", "") + more],
-        input=f"{token}\n", capture_output=True, text=True, timeout=100, check=False, cwd=prefix,
-    )  # fmt: skip
+    person = somebody()
+    more = f" --prefix {shlex.quote(str(prefix))} --python {shlex.quote(str(person.python))}"
+    done = person.run(["sh", "-c", command.replace("sudo ", "") + more], f"{token}\n", cwd=prefix)
     assert done.returncode == 0, done.stderr
+    assert "start it yourself" in done.stderr
 
 
 def roll_out(api: live.Api, version: str) -> int:
@@ -65,16 +106,15 @@ def roll_out(api: live.Api, version: str) -> int:
 
 
 @pytest.mark.slow
-def test_one_device_enrolls_installs_and_takes_a_bad_version_back_by_itself(tmp_path: Path) -> None:
-    prefix = tmp_path / "device"
-    prefix.mkdir()
-    settings(prefix)
+def test_one_device_from_the_printed_command_to_its_decommissioning(tmp_path: Path, prefix: Path) -> None:
+    """Installs a good version, takes a bad one back by itself, is upgraded, says how it stands, and ends for good."""
     with live.running(tmp_path, interval_seconds=2) as node, Processes(tmp_path / "device-logs") as processes:
         api = node.sign_in()
         minted = api.call("POST", "/v1/tokens", {"device_name": "cam-7"})
         install(minted["installer"]["command"], minted["secret"], prefix)
-        agent = [str(prefix / "bin/tidegate-agent")]
-        processes.start("agent", [*agent, "run"])
+        person, agent = somebody(), str(prefix / "bin/tidegate-agent")
+        as_them = [] if person.user is None else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        processes.start("agent", [*as_them, agent, "run"])
 
         for version, content in (("1", b"good" * 50_000), ("2", b"bad!" * 50_000)):
             model = tmp_path / f"model-{version}.onnx"
@@ -83,19 +123,27 @@ def test_one_device_enrolls_installs_and_takes_a_bad_version_back_by_itself(tmp_
         first = roll_out(api, "1")
         until(lambda: api.call("GET", f"/v1/rollouts/{first}")["state"] == "completed", processes.tail("agent"))
         second = roll_out(api, "2")
-        halted = until(
-            lambda: (found := api.call("GET", f"/v1/rollouts/{second}"))["state"] == "halted" and found, "halt itself"
-        )
-        assert halted
-        current = prefix / "state/models/vad/current"
-        assert next(current.glob("*.onnx")).read_bytes().startswith(b"good")
-        said = json.loads(subprocess.run([*agent, "status", "--json"], capture_output=True, check=True).stdout)
-        assert [(item["artifact"], item["version"]) for item in said["installed"]] == [("vad", "1")]
-        assert said["connection"] == "connected"
+        until(lambda: api.call("GET", f"/v1/rollouts/{second}")["state"] == "halted", "halt itself")
+        assert next((prefix / "state/models/vad/current").glob("*.onnx")).read_bytes().startswith(b"good")
         devices = api.call("GET", f"/v1/rollouts/{second}/assignments")["items"]
         assert [one["state"] for one in devices] == ["rolled_back"]
-        assert re.search("content", json.dumps(devices))
-        processes.stop("agent")
+        assert "content" in json.dumps(devices)
+        for rollout in (first, second):
+            told = json.dumps(api.call("GET", f"/v1/rollouts/{rollout}/timeline"))
+            assert "without leave" not in told
+
+        key = (prefix / "state/identity/current.pem").read_bytes()
+        install(minted["installer"]["command"], "", prefix)
+        assert (prefix / "state/identity/current.pem").read_bytes() == key
+        said = json.loads(person.run([agent, "status", "--json"]).stdout)
+        assert [(item["artifact"], item["version"]) for item in said["installed"]] == [("vad", "1")]
+        assert (said["running"], said["connection"], said["device"]) == (True, "connected", "cam-7")
+
+        api.call("POST", "/v1/devices/cam-7/decommission", {"confirm": "cam-7"})
+        assert until(lambda: processes.exit_code("agent"), "the agent ends") == 78
+        assert list((prefix / "state/identity").glob("*.pem")) == []
+        assert "decommissioned" in person.run([agent, "status"]).stdout
+        assert person.run([agent, "run"]).returncode == 78
         for path in prefix.rglob("*"):
             if path.is_file() and path.stat().st_size < 1_000_000:
                 assert minted["secret"].encode() not in path.read_bytes(), path

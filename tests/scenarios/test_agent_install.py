@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +91,76 @@ def test_installs_enrolls_and_keeps_everything_when_run_again(served: Served) ->
     for path in served.prefix.rglob("*"):
         if path.is_file() and path.stat().st_size < 1_000_000:
             assert TOKEN.encode() not in path.read_bytes(), path
+
+
+SMALL = """
+import os, sys
+def main():
+    if sys.argv[1:] == ["wait"]:
+        print("up", flush=True)
+        sys.stdin.read()
+    print("runs", os.path.dirname(__file__))
+    return 0
+"""
+
+
+def small_program(folder: Path, digest: str) -> list[str]:
+    """A command that runs a one-file program with nothing in it but our start."""
+    entries = {f"lib/tidegate/{name}": b"" for name in ("__init__.py", "agent/__init__.py")}
+    file = folder / f"{digest[:4]}.pyz"
+    file.write_bytes(agent_package.build(entries | {"lib/tidegate/agent/run.py": SMALL.encode()}, digest))
+    return [PYTHON, "-I", str(file)]
+
+
+def started(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def test_unpacked_versions_that_nobody_runs_are_pruned(tmp_path: Path) -> None:
+    old, new = small_program(tmp_path, "a" * 64), small_program(tmp_path, "b" * 64)
+    cache = tmp_path / ".tidegate-agent"
+    with subprocess.Popen([*old, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        (cache / ".unpacking-broken").mkdir()
+        (cache / "not-ours").mkdir()
+        started(new)
+        assert {path.name for path in cache.iterdir()} == {"a" * 64, "b" * 64, "not-ours"}
+        running.communicate("")
+    assert running.returncode == 0
+    started(new)
+    assert {path.name for path in cache.iterdir()} == {"b" * 64, "not-ours"}
+    assert ("a" * 64) in started(old)
+
+
+def test_a_full_disk_is_not_filled_further_by_every_start(tmp_path: Path) -> None:
+    command = small_program(tmp_path, "a" * 64)
+    for _ in range(2):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=False, env={"HOME": str(tmp_path / "home")},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "cannot unpack" in done.stderr
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyz"]
+    assert left == []
+    assert ("a" * 64) in started(command)
+
+
+def test_an_unpacked_version_that_others_may_change_is_not_run(tmp_path: Path) -> None:
+    command = small_program(tmp_path, "a" * 64)
+    started(command)
+    (tmp_path / ".tidegate-agent" / ("a" * 64)).chmod(0o777)
+    environment = {"HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+    assert str(tmp_path / "home/.cache/tidegate-agent") in done.stdout
+
+
+def test_what_is_unpacked_is_readable_and_ours_whatever_the_umask(tmp_path: Path) -> None:
+    command = small_program(tmp_path, "a" * 64)
+    subprocess.run(command, check=True, timeout=30, preexec_fn=lambda: os.umask(0) and None, capture_output=True)
+    for path in (tmp_path / ".tidegate-agent").rglob("*"):
+        assert not path.stat().st_mode & 0o022, path
 
 
 @pytest.mark.parametrize(
@@ -179,12 +252,29 @@ def test_a_folder_that_others_may_write_to_is_not_unpacked_into(tmp_path: Path) 
     assert "others may write" in done.stderr
 
 
-def test_the_unit_refuses_what_the_agent_does_not_need() -> None:
-    unit = agent_package.deployed("tidegate-agent.service").read_text()
-    for line in (
-        "RestartPreventExitStatus=78",
-        "NoNewPrivileges=yes",
-        "ProtectSystem=strict",
-        "RestrictNamespaces=yes",
-    ):
-        assert line in unit.splitlines()
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unit as the installer writes it."""
+    text = agent_package.deployed("tidegate-agent.service").read_text()
+    file = tmp_path_factory.mktemp("unit") / "tidegate-agent.service"
+    file.write_text(text.replace("@PROGRAM@", "/bin/true").replace("@CONFIG@", "/etc/tidegate/agent.toml"))
+    return file
+
+
+def test_the_unit_lets_workloads_read_and_ends_for_good_when_told(unit: Path) -> None:
+    lines = unit.read_text().splitlines()
+    for line in ("RestartPreventExitStatus=78", "UMask=0022", "NoNewPrivileges=yes", "ProtectSystem=strict"):
+        assert line in lines
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd's own checker is not installed here")
+def test_systemd_takes_the_unit_and_calls_it_hardened(unit: Path) -> None:
+    def analyze(*arguments: str) -> str:
+        command = ["systemd-analyze", *arguments, str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert str(unit.name) not in analyze("verify")
+    # Of ten, which is unprotected; what is left is root with three capabilities, the network and the devices.
+    analyze("security", "--offline=true", "--threshold=28", "--no-pager")
