@@ -98,7 +98,46 @@ def test_an_unchanged_heartbeat_reaches_no_database(node: Node, scope: Scope, mo
                 for _ in range(50):
                     answer = (await device.beat(installed=INSTALLED)).read(wire.HeartbeatAnswer)
                     assert answer.desired is msgspec.UNSET
+                    beat = wire.Heartbeat(device.installation, INSTALLED, seen=device.seen)
+                    assert app.heartbeat_at_once(device.connection.tls, msgspec.json.encode(beat)) is not None
             assert seen == []
+
+    run(story)
+
+
+@on_sqlite
+def test_an_answer_at_once_is_the_applications_answer(node: Node, scope: Scope) -> None:
+    async def story() -> None:
+        async with running(node) as app:
+            device, ref = simulated(node, scope, app)
+            tls = device.connection.tls
+
+            def at_once(**said: Any) -> wire.HeartbeatAnswer | None:
+                beat = wire.Heartbeat(installation=device.installation, **said)
+                answer = app.heartbeat_at_once(tls, msgspec.json.encode(beat))
+                return None if answer is None else msgspec.json.decode(answer, type=wire.HeartbeatAnswer)
+
+            assert at_once() is None  # not admitted on this connection before
+            await app.identities.refresh()  # what the enrollment changed is read before it can be read in between
+            told = (await device.beat(installed=INSTALLED)).read(wire.HeartbeatAnswer)
+            app.presence._unwritten.clear()
+            same = at_once(installed=INSTALLED, seen=device.seen)
+            asked = (await device.beat(installed=INSTALLED)).read(wire.HeartbeatAnswer)
+            assert same is not None
+            assert msgspec.structs.replace(same, server_time=asked.server_time) == asked
+            assert app.presence.unwritten == 1
+            first = at_once(installed=INSTALLED)
+            assert first is not None and first.desired == told.desired
+            assert at_once(installed=()) is None  # other software: the rollouts must be told
+            assert at_once(installed=INSTALLED, seen=device.seen, wait_seconds=5) is None  # wants to wait
+            assert app.heartbeat_at_once(tls, b"{") is None
+            app.desk.mark({ref.id})
+            assert at_once(installed=INSTALLED, seen=device.seen) is None  # something may be new
+            await device.beat(installed=INSTALLED)
+            assert at_once(installed=INSTALLED, seen=device.seen) is not None
+            devices.decommission(scope, node, "cam-1")
+            await app.identities.refresh()
+            assert at_once(installed=INSTALLED, seen=device.seen) is None
 
     run(story)
 

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tidegate.control import server
-from tidegate.control.channel.app import ChannelApp
+from tidegate.control.channel import http as http_answers
+from tidegate.control.channel.app import HEARTBEAT, ChannelApp
 from tidegate.control.domain.access import Scope
+from tidegate.control.protocol import Immediate
 from tidegate.control.services import certificates, devices
 from tidegate.control.services.node import Node
 from tidegate.control.store.schema import device_certificates
@@ -46,7 +48,10 @@ async def listening(node: Node) -> AsyncIterator[tuple[ChannelApp, int]]:
     context = server.device_context(files.certificate, files.key, files.device_ca)
     bound = server.bind("127.0.0.1", 0)
     async with running(node) as app:
-        listener = server.Listener(app, bound, context, keep_alive_seconds=30, max_connections=100)
+        immediate = Immediate(HEARTBEAT, http_answers.OK_HEADERS, app.heartbeat_at_once)
+        listener = server.Listener(
+            app, bound, context, keep_alive_seconds=30, max_connections=100, immediates=[immediate]
+        )
         serving = asyncio.create_task(listener.serve())
         await until(lambda: listener.started)
         try:

@@ -27,9 +27,11 @@ from tidegate.control.api.edge import Edge
 from tidegate.control.api.operations import routes
 from tidegate.control.blobs import open_blobs
 from tidegate.control.channel import app as channel_app
+from tidegate.control.channel import http
 from tidegate.control.channel.app import ChannelApp
 from tidegate.control.channel.load import MAX_FACTOR
 from tidegate.control.console import app as console_app
+from tidegate.control.protocol import Immediate
 from tidegate.control.server import Listener
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.keyring import Keyring
@@ -185,6 +187,7 @@ class Service:
                 server.device_context(files.certificate, files.key, files.device_ca),
                 keep_alive_seconds=idle,
                 max_connections=room,
+                immediates=[Immediate(channel_app.HEARTBEAT, http.OK_HEADERS, self.channel.heartbeat_at_once)],
             ),
         ]
         if "metrics_bind" in self._sockets:

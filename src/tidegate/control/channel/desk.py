@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import anyio
@@ -43,6 +42,17 @@ EMPTY = DesiredState()
 _EMPTY_DIGEST = digest_of(EMPTY)
 
 
+class Said:
+    """A heartbeat, with the digest of what it says is installed and its words about what is in progress as JSON."""
+
+    __slots__ = ("beat", "in_progress", "installed")
+
+    def __init__(self, beat: Heartbeat) -> None:
+        self.beat = beat
+        self.in_progress = _JSON.encode(beat.in_progress)
+        self.installed = hashlib.sha256(_JSON.encode(sorted(beat.installed, key=lambda one: one.artifact))).digest()
+
+
 class Standing:
     """One device, between its heartbeats."""
 
@@ -70,6 +80,10 @@ class Standing:
         self.computed = 0
         self.held: asyncio.Future[None] | None = None
         self.turn = 0  # grows with every heartbeat that is held; only the last one is
+
+    def settled(self, said: Said) -> bool:
+        """Whether `desired` is the answer to this, with nothing to look up."""
+        return self.installed == said.installed and self.computed >= self.wanted
 
     @property
     def busy(self) -> bool:
@@ -131,7 +145,7 @@ class Desk:
         for standing in self._standing.values():
             standing.wake()
 
-    async def settle(self, standing: Standing, beat: Heartbeat) -> None:
+    async def settle(self, standing: Standing, said: Said) -> None:
         """Make `standing.desired` current, telling the rollouts first what the device runs, where that is new.
 
         Touches the database only when there is something new.
@@ -139,11 +153,10 @@ class Desk:
         Raises:
             Unavailable: too many requests wait already.
         """
-        installed = _installed_digest(beat)
-        if standing.installed != installed:
-            remember = await self.run(work.observe, self._node, standing.device, beat.installed)
+        if standing.installed != said.installed:
+            remember = await self.run(work.observe, self._node, standing.device, said.beat.installed)
             # False: a report crossed with this heartbeat, and the next one is looked at again.
-            standing.installed = installed if remember else None
+            standing.installed = said.installed if remember else None
             standing.wanted += 1
         if standing.stale:
             await self.compute(standing)
@@ -196,12 +209,3 @@ class Desk:
             if standing.device.fleet_id == fleet_id and standing.busy
         }
         self.mark(busy | had)
-
-
-def _installed_digest(beat: Heartbeat) -> bytes:
-    return hashlib.sha256(_JSON.encode(sorted(beat.installed, key=lambda one: one.artifact))).digest()
-
-
-def due(not_before: datetime, not_after: datetime, now: datetime) -> bool:
-    """Whether two thirds of a certificate's life are over."""
-    return now >= not_before + (not_after - not_before) * 2 / 3

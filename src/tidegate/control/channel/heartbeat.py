@@ -9,14 +9,13 @@ from datetime import datetime
 
 import msgspec
 
-from tidegate.control.channel.desk import Desk, Standing, due
+from tidegate.control.channel.desk import Desk, Said, Standing
 from tidegate.control.channel.identity import Caller
 from tidegate.control.channel.presence import Presence
 from tidegate.control.services.node import Node
 from tidegate.wire.device import Heartbeat, HeartbeatAnswer
 
 MAX_WAIT_SECONDS = 60
-_JSON = msgspec.json.Encoder()
 
 
 class Heartbeats:
@@ -46,17 +45,38 @@ class Heartbeats:
         self._closing = True
         self._desk.wake_all()
 
-    async def __call__(self, caller: Caller, beat: Heartbeat) -> HeartbeatAnswer:
+    def at_once(self, caller: Caller, said: Said) -> HeartbeatAnswer | None:
+        """The answer, where memory has it and the device does not want to wait for another; else None."""
+        standing = self._standing(caller)
+        if not standing.settled(said):
+            return None
+        interval = self._interval(caller)
+        if said.beat.wait_seconds and standing.digest == said.beat.seen and not self._closing:
+            return None
         now = self._node.clock.now()
-        device = caller.device
-        self._presence.heard(device.id, now, beat.waiting_on, _JSON.encode(beat.in_progress))
-        standing = self._desk.standing(device, caller.identity.installation, caller.identity.report_sequence)
-        await self._desk.settle(standing, beat)
-        interval = self._desk.interval_seconds(device.fleet_id) * self._factor()
+        self._presence.heard(caller.device.id, now, said.beat.waiting_on, said.in_progress)
+        return self._answer(caller, standing, said.beat, interval, now)
+
+    async def __call__(self, caller: Caller, said: Said) -> HeartbeatAnswer:
+        answer = self.at_once(caller, said)
+        if answer is not None:
+            return answer
+        now = self._node.clock.now()
+        beat = said.beat
+        self._presence.heard(caller.device.id, now, beat.waiting_on, said.in_progress)
+        standing = self._standing(caller)
+        await self._desk.settle(standing, said)
+        interval = self._interval(caller)
         wait = min(beat.wait_seconds, interval, MAX_WAIT_SECONDS)
         if wait and standing.digest == beat.seen:
             await self._hold(caller, standing, beat.seen, wait)
         return self._answer(caller, standing, beat, interval, now)
+
+    def _standing(self, caller: Caller) -> Standing:
+        return self._desk.standing(caller.device, caller.identity.installation, caller.identity.report_sequence)
+
+    def _interval(self, caller: Caller) -> int:
+        return self._desk.interval_seconds(caller.device.fleet_id) * self._factor()
 
     async def _hold(self, caller: Caller, standing: Standing, seen: str, seconds: float) -> None:
         """Wait until the desired state is another, time is over, the device calls anew, or the node goes down."""
@@ -90,7 +110,6 @@ class Heartbeats:
     def _answer(
         self, caller: Caller, standing: Standing, beat: Heartbeat, interval: int, now: datetime
     ) -> HeartbeatAnswer:
-        certificate = caller.identity.certificate
         # The bundle itself goes once over each connection, and again when it has changed.
         tell_bundle = caller.tls.get("ca_bundle_sha256") != self._bundle_sha256
         caller.tls["ca_bundle_sha256"] = self._bundle_sha256
@@ -101,7 +120,7 @@ class Heartbeats:
             server_time=now,
             desired=msgspec.UNSET if standing.digest == beat.seen else standing.desired,
             report_sequence=standing.sequence_of(beat.installation),
-            renew_now=due(certificate.not_before, certificate.not_after, now),
+            renew_now=now >= caller.renew_at,
             ca_bundle=self._bundle if tell_bundle else "",
         )
 

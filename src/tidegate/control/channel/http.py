@@ -18,7 +18,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_SECONDS = 30
 _JSON = msgspec.json.Encoder()
-_OK_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+OK_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
 T = TypeVar("T")
 
@@ -78,9 +78,13 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Malformed(f"cannot read the body as JSON: {error}") from error
 
 
+def encode(value: Any) -> bytes:
+    return _JSON.encode(value)
+
+
 async def answer(send: Send, value: Any) -> None:
-    body = _JSON.encode(value)
-    headers = [*_OK_HEADERS, (b"content-length", str(len(body)).encode())]
+    body = encode(value)
+    headers = [*OK_HEADERS, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

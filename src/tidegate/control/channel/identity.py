@@ -11,6 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from anyio.to_thread import run_sync
 
 from tidegate.control.channel.http import Disconnected
 from tidegate.control.domain.devices import DeviceRef
-from tidegate.control.domain.enrollment import Refusal, decide_use
+from tidegate.control.domain.enrollment import Certificate, Refusal, decide_use
 from tidegate.control.services import certificates, renewal
 from tidegate.control.services.node import Node
 from tidegate.control.store import devices as device_store
@@ -43,11 +44,15 @@ Tls = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A device whose certificate counts for this request; `tls` lives as long as its connection."""
+    """A device whose certificate counts for this request, and is to be renewed from `renew_at` on.
+
+    `tls` lives as long as its connection.
+    """
 
     device: DeviceRef
     identity: Identity
     tls: Tls
+    renew_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,9 @@ class Identities:
             Unavailable: the memory is too old to be trusted.
         """
         tls: Tls = scope.get("extensions", {}).get("tls", {})
+        known = None if renewing else self.admit_known(tls)
+        if known is not None:
+            return known
         fingerprint = tls.get("fingerprint") or _fingerprint(tls)
         identity = await self._find(fingerprint)
         for _ in range(2):
@@ -118,10 +126,28 @@ class Identities:
             identity = await self._find(fingerprint)
         assert identity is not None
         self._count_connection(identity.certificate.device_id, tls)
-        return Caller(self._ref(identity), identity, tls)
+        caller = tls["caller"] = Caller(self._ref(identity), identity, tls, renewal_due(identity.certificate))
+        return caller
+
+    def admit_known(self, tls: Tls) -> Caller | None:
+        """Who called before on this connection, when memory alone can tell that the certificate still counts.
+
+        None says nothing: `admit` finds out.
+        """
+        caller: Caller | None = tls.get("caller")
+        if caller is None or self._live.get(tls["fingerprint"]) is not caller.identity or self._too_old():
+            return None
+        identity = caller.identity
+        decided = decide_use(
+            identity.certificate, identity.device_state, self._node.clock.now(), renewing=False, grace=self._grace
+        )
+        return None if isinstance(decided, Refusal) or decided.promote else caller
+
+    def _too_old(self) -> bool:
+        return self._clock() - self._fresh_at > MAX_AGE_SECONDS
 
     async def _find(self, fingerprint: str) -> Identity | None:
-        if self._clock() - self._fresh_at > MAX_AGE_SECONDS:
+        if self._too_old():
             raise Unavailable("cannot check certificates for now", retry_after_seconds=5)
         found = self._live.get(fingerprint)
         if found is not None:
@@ -269,3 +295,8 @@ def _fingerprint(tls: Tls) -> str:
         raise Unauthenticated("cannot serve without a client certificate", type="certificate-unknown")
     tls["fingerprint"] = hashlib.sha256(der).hexdigest()
     return str(tls["fingerprint"])
+
+
+def renewal_due(certificate: Certificate) -> datetime:
+    """When two thirds of its life are over."""
+    return certificate.not_before + (certificate.not_after - certificate.not_before) * 2 / 3
