@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import DeviceRef
 from tidegate.control.domain.rollouts.desired import Decided, Item, decide, ordered
-from tidegate.control.domain.rollouts.model import AssignmentState
+from tidegate.control.domain.rollouts.model import SERVING, AssignmentState
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment
-from tidegate.control.domain.rollouts.serve import Candidate, WayBack
+from tidegate.control.domain.rollouts.serve import Candidate, Hold, WayBack
 from tidegate.control.services.node import Node
 from tidegate.control.services.work.view import load
 from tidegate.control.store import assignments, engine, rollouts, work
@@ -40,7 +40,7 @@ def desired(node: Node, device: DeviceRef) -> DesiredState:
             view, records = load(tx, device, engine.now(tx))
             decided = decide(view)
             if not decided.writes:
-                return _state(tx, device, decided.items, records)
+                return _state(tx, device, decided.items, records, view.hold)
             touched = _touched(decided)
         with node.db.write() as tx:
             # Devices before rollouts, as everywhere: its goals are written whole, and a report may be about them.
@@ -52,7 +52,7 @@ def desired(node: Node, device: DeviceRef) -> DesiredState:
             # What became possible only between the two reads is not locked: decide once more.
             if _touched(decided) <= touched:
                 _write(tx, device, decided, records, now)
-                return _state(tx, device, decided.items, records)
+                return _state(tx, device, decided.items, records, view.hold)
     raise Unavailable(f"cannot decide the desired state of {device.name}: its rollouts keep changing")
 
 
@@ -127,7 +127,7 @@ def _reverting(one: Candidate, back: WayBack, now: datetime) -> Assignment:
 
 
 def _state(
-    tx: Connection, device: DeviceRef, items: list[Item], records: dict[RolloutId, RolloutRecord]
+    tx: Connection, device: DeviceRef, items: list[Item], records: dict[RolloutId, RolloutRecord], hold: Hold | None
 ) -> DesiredState:
     if not items:
         return DesiredState()
@@ -139,7 +139,18 @@ def _state(
     }
     foreign = {item.probes_of for item in items if item.probes_of is not None} - records.keys()
     known = records | rollouts.by_ids(tx, foreign)
-    return DesiredState(tuple(_work(device, item, versions, known) for item in ordered(items, requires)))
+    notice = _notice(items, records, hold)
+    return DesiredState(tuple(_work(device, item, versions, known) for item in ordered(items, requires)), notice)
+
+
+def _notice(items: list[Item], records: dict[RolloutId, RolloutRecord], hold: Hold | None) -> str:
+    """What keeps work from being given leave until a person acts.
+
+    When it changes the digest does, so that a resume or a release wakes a device that was told to ask again much later.
+    """
+    named = [records[item.rollout] for item in items if item.kind == "install" and item.rollout in records]
+    waits = [f"rollout {one.id} is {one.rollout.state}" for one in named if one.rollout.state not in SERVING]
+    return "; ".join(([str(hold)] if hold is not None else []) + waits)
 
 
 def _work(
