@@ -24,9 +24,9 @@ from tidegate.agent.renewal import Renewal
 from tidegate.agent.session import Again, Later, Over, RenewFirst, UseCurrent, UsePending, course, spacing
 from tidegate.agent.settings import Source
 from tidegate.agent.standing import Standing
-from tidegate.agent.status import StatusServer
+from tidegate.agent.status import CONNECTED, StatusServer
 from tidegate.agent.view import View
-from tidegate.agent.work import Said
+from tidegate.agent.work import Progress, Said
 from tidegate.agent.worker import Child, Works
 from tidegate.clock import Clock
 from tidegate.errors import Invalid
@@ -202,7 +202,8 @@ class Daemon:
             case ChildSaid(child=child, said=said):
                 self._works.said(child, said)
                 self._renewal.said(child, said)
-                self._speak_if_new()
+                if not isinstance(said, Progress):
+                    self._speak_if_new()
             case ChildEnded(child=child, status=status):
                 if self._renewal.ended(child, status):
                     self._connection.link.end_calls()
@@ -220,7 +221,7 @@ class Daemon:
         self._beat_backoff.reset()
         if self._connection.accepted():
             self._renewal.settled()
-        self._standing.connection, self._standing.last_contact = "connected", self._clock.now()
+        self._standing.connection, self._standing.last_contact = CONNECTED, self._clock.now()
         self._interval = min(max(1, answer.interval_seconds), INTERVAL_SECONDS_MAX)
         self._take_bundle(answer)
         if answer.renew_now:
@@ -328,7 +329,7 @@ class Daemon:
 
     def _speak_if_new(self) -> None:
         """End the held heartbeat when what it said is not true any more."""
-        if self._asked is not None and self._asked.heartbeat != self._heartbeat():
+        if self._asked is not None and _still(self._asked.heartbeat) != _still(self._heartbeat()):
             self._connection.link.end_heartbeat()
 
     def _show(self) -> None:
@@ -354,3 +355,11 @@ class Daemon:
             lambda child, said: self._events.put(ChildSaid(child, said)),
             lambda child, status: self._events.put(ChildEnded(child, status)),
         )
+
+
+def _still(heartbeat: Heartbeat) -> Heartbeat:
+    """Without how far downloads have come: that alone is not worth another request."""
+    still = (
+        msgspec.structs.replace(one, detail="") if one.state == "downloading" else one for one in heartbeat.in_progress
+    )
+    return msgspec.structs.replace(heartbeat, in_progress=tuple(still))

@@ -89,7 +89,7 @@ def at_rest(loaded: Loaded) -> Status:
         node=enrollment.channel_url if enrollment else "",
         certificate_ends=certificate.not_after if certificate else None,
         certificate_renews=certificate.renew_at() if certificate else None,
-        waiting_on=inhibitor.reason(settings.inhibit_path),
+        waiting_on="a new enrollment: tidegate-agent enroll" if final else inhibitor.reason(settings.inhibit_path),
         problems=tuple(problem for problem in problems if problem),
         installed=view.installed(),
         in_progress=view.in_progress(),

@@ -22,8 +22,11 @@ from tidegate.errors import Unavailable
 from tidegate.wire.device import InProgress, Installed
 
 SOCKET = "agent.sock"
+CONNECTED = "connected"
 ANSWER_MAX_BYTES = 1 << 20
 ANSWER_SECONDS = 5.0
+#: Whoever does not take the answer is let go well before the next one gives up.
+SEND_SECONDS = 1.0
 
 
 class Status(Struct, frozen=True, omit_defaults=True):
@@ -68,11 +71,26 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"    {item.artifact} {item.version}{before}"
     for work in status.in_progress:
         yield f"  {work.state:<12} {work.work}" + (f" ({work.detail})" if work.detail else "")
-    yield f"  waits for    {status.waiting_on or 'nothing'}"
+    yield f"  waits for    {waits_for(status)}"
     if status.reports_waiting:
         yield f"  reports      {status.reports_waiting} not yet acknowledged by the node"
     for problem in status.problems:
         yield f"  problem      {problem}"
+
+
+def waits_for(status: Status) -> str:
+    """Why nothing more happens now, in every state (SPEC section 0, P10)."""
+    if status.waiting_on:
+        return status.waiting_on
+    if not status.device:
+        return "enrollment: tidegate-agent enroll"
+    if not status.running:
+        return "somebody to start it: tidegate-agent run"
+    if status.in_progress:
+        return "nothing: it is working"
+    if status.connection != CONNECTED:
+        return "its node, to learn what it should run"
+    return "nothing: the node wants nothing else"
 
 
 class StatusServer:
@@ -107,8 +125,7 @@ class StatusServer:
             except OSError:
                 return  # closed
             with connection, suppress(OSError):
-                # Whoever does not take the answer in time is let go: the next one waits.
-                connection.settimeout(ANSWER_SECONDS)
+                connection.settimeout(SEND_SECONDS)
                 connection.sendall(msgspec.json.encode(self._current()))
 
 
