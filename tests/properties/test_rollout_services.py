@@ -148,7 +148,7 @@ class ServicesMachine(RuleBasedStateMachine):
         )
     )  # fmt: skip
     def reports_anything(self, batches: list[tuple[int, list[tuple[int, int, str, str]]]]) -> None:
-        """Sequences that repeat, jump and go back; work of others, of nobody, of another kind; the same device twice."""
+        """Sequences that repeat, jump and go back; work of others, of nobody, of another kind."""
         sent = []
         for index, items in batches:
             device = self.devices[index]
@@ -289,7 +289,7 @@ def machine_node(tmp_path: Path, sqlite_template: Path) -> Iterator[Node]:
 
 def test_services_under_every_order(machine_node: Node) -> None:
     ServicesMachine.node = machine_node
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         ServicesMachine,
         settings=settings(
             max_examples=int(os.environ.get("TIDEGATE_EXAMPLES", "15")),
