@@ -26,6 +26,8 @@ HEADER_BYTES = 64 * 1024
 STALL_SECONDS = 60.0
 #: A body that is longer is left to the application.
 IMMEDIATE_BYTES = 64 * 1024
+#: A body that is collected here must be whole this long after its headers.
+IMMEDIATE_BODY_SECONDS = 30
 _JOINED_BYTES = 16 * 1024
 
 Answer = Callable[[dict[str, Any], bytes], bytes | None]
@@ -245,6 +247,9 @@ class Protocol(HttpToolsProtocol):
         elif self._reading == "headers":
             if now - self._headers_since > HEADER_SECONDS:
                 self._refuse(408)
+        elif self._immediate is not None and now - self._headers_since > HEADER_SECONDS + IMMEDIATE_BODY_SECONDS:
+            # The application, which looks at the time of a body that it reads, has not been asked yet.
+            self._refuse(408)
         elif self._reading == "body":
             # While reading is paused it is the application that is slow, not the client.
             if now - self._last_data > STALL_SECONDS and not self.flow.read_paused:

@@ -44,7 +44,7 @@ class Command(OperatorRequest, frozen=True, kw_only=True):
     """`generation`: the one you saw; when the rollout has changed since, nothing is done."""
 
     reason: ReasonText = ""
-    generation: Annotated[int, Meta(ge=0)] | None = None
+    generation: Annotated[int, Meta(ge=0, le=2**53)] | None = None
 
 
 class Abort(Command, frozen=True, kw_only=True):
