@@ -20,6 +20,7 @@ from tidegate.agent.outbox import MAX_REPORTS
 from tidegate.agent.requirements import compare, satisfies
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Record
+from tidegate.agent.view import View
 from tidegate.clock import SystemClock
 from tidegate.errors import Conflict, Invalid, Unavailable, Untrusted
 from tidegate.wire.device import Report, ReportResult, ReportsAnswer, Work
@@ -148,3 +149,11 @@ def test_versions_are_ordered(left: str, right: str, order: int) -> None:
 )
 def test_ranges(version: str, versions: str, met: bool) -> None:
     assert satisfies(version, versions) is met
+
+
+def test_a_download_says_how_far_it_has_come(tmp_path: Path) -> None:
+    state.journal(tmp_path).write(Book(records=(Record(order_of(install(V6))),)))
+    view = View(tmp_path)
+    assert [(one.state, one.detail) for one in view.in_progress()] == [("downloading", "")]
+    view.downloaded = {"r1": 42}
+    assert [(one.state, one.detail) for one in view.in_progress()] == [("downloading", "42 %")]

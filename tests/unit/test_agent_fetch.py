@@ -30,7 +30,9 @@ class Bench:
         self.link = Link(node.server.url, node.pki.ca_pem, None, timeout_seconds=5)
         client = Client(folder / "trust", metadata_over(self.link), "default")
         client.anchor(node.world.served["metadata/1.root.json"])
-        self.fetcher = TargetFetcher(self.link, client, Place("default", HARDWARE, folder, keep_free_bytes))
+        self.heard: list[tuple[int, int]] = []
+        place = Place("default", HARDWARE, folder, keep_free_bytes)
+        self.fetcher = TargetFetcher(self.link, client, place, lambda *far: self.heard.append(far))
 
     def fetch(self, work: Work, wanted: bool = True) -> None:
         self.fetcher.fetch(work, self.store, lambda: wanted)
@@ -72,6 +74,9 @@ def test_a_download_goes_on_where_it_stopped(node: PlayedNode, bench: Bench) -> 
     assert whole(bench)
     ranges = [asked.headers.get("range") for asked in node.server.asked if asked.path.endswith("model.bin")]
     assert ranges == ["bytes=100000-"]
+    assert bench.heard == sorted(set(bench.heard))
+    assert bench.heard[0][0] > 100_000
+    assert bench.heard[-1] == (len(CONTENT), len(CONTENT))
 
 
 def test_a_node_that_ignores_the_range_starts_over(node: PlayedNode, bench: Bench) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from tidegate import __version__
 from tidegate.agent import beat, hardware, inhibitor
 from tidegate.agent.backoff import Backoff
@@ -29,7 +31,7 @@ from tidegate.agent.view import View
 from tidegate.agent.work import Progress, Said
 from tidegate.agent.worker import Child, Works
 from tidegate.clock import Clock
-from tidegate.errors import Invalid
+from tidegate.errors import Invalid, Untrusted
 from tidegate.wire.device import DesiredState, Heartbeat, HeartbeatAnswer, Register
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ CLOSE_SECONDS = 5.0
 HELD_SECONDS_MAX = 60
 INTERVAL_SECONDS_MAX = 3600
 WAKE_SECONDS_MAX = 3600.0
+#: A bundle that did not verify the node is tried again, though not over each connection.
+BUNDLE_AGAIN_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Daemon:
         self._asked: beat.Ask | None = None
         self._asked_at = self._changed_at = clock.monotonic()
         self._next_beat = self._next_flush = 0.0
-        self._quiet_until = 0.0
+        self._quiet_until = self._bundle_not_before = 0.0
         self._flushing = False
         self._flushes = 0
         self._interval = max(1, self._connection.enrollment.interval_seconds)
@@ -248,6 +252,10 @@ class Daemon:
         self._asked = None
         connection = self._connection
         self._look_around()
+        if isinstance(failed.error, Untrusted) and connection.refuse_bundle():
+            log.warning("the node's new CA bundle does not verify the node; the known one stands")
+            self._bundle_not_before = self._clock.monotonic() + BUNDLE_AGAIN_SECONDS
+            return None
         decided = course(
             failed.error,
             on_pending=connection.on_pending,
@@ -290,6 +298,8 @@ class Daemon:
             log.warning("reports wait: %s", error)
 
     def _take_bundle(self, answer: HeartbeatAnswer) -> None:
+        if self._clock.monotonic() < self._bundle_not_before:
+            return
         try:
             self._connection.take_bundle(answer.ca_bundle_sha256, answer.ca_bundle)
         except Invalid as error:

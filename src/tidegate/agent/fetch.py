@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from tidegate.agent.link import ChannelProblem, Link
-from tidegate.agent.parts import Contents
+from tidegate.agent.parts import Contents, NoRoom
 from tidegate.errors import Invalid, Unavailable, Untrusted
 from tidegate.trust.tuf.client import Client, NotServed, Target
 from tidegate.wire import descriptor as wire
@@ -46,9 +47,19 @@ class Place:
 
 
 class TargetFetcher:
-    """AGENT's way from a piece of work to whole, verified contents."""
+    """From a piece of work to whole, verified contents.
 
-    def __init__(self, link: Link, metadata: Metadata, place: Place) -> None:
+    `progress` hears after each chunk how many bytes of how many are on the device.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        metadata: Metadata,
+        place: Place,
+        progress: Callable[[int, int], None] = lambda _here, _all: None,
+    ) -> None:
+        self._progress = progress
         self._link = link
         self._metadata = metadata
         self._place = place
@@ -69,9 +80,14 @@ class TargetFetcher:
             if (target.sha256, target.length) != (file.sha256, file.length):
                 raise Untrusted(f"cannot fetch {path}: its descriptor and the signed metadata differ")
         self._check_room(found, store)
+        whole, before = sum(file.length for file in found.files), 0
         for file in found.files:
             target = self._metadata.find(wire.target_path(self._place.fleet, found.name, found.version, file.name))
-            self._file(target, store, wanted)
+            self._file(target, store, wanted, partial(self._note, before, whole))
+            before += file.length
+
+    def _note(self, before: int, whole: int, here: int) -> None:
+        self._progress(before + here, whole)
 
     def _descriptor(self, work: Work, store: Contents) -> wire.Descriptor:
         assert work.version is not None
@@ -116,31 +132,36 @@ class TargetFetcher:
         facts = os.statvfs(self._place.state_dir)
         free = facts.f_bavail * facts.f_frsize - self._place.keep_free_bytes
         if missing + laid_out > free:
-            raise Unavailable(
+            raise NoRoom(
                 f"cannot fetch {found.name} {found.version}: it needs {missing + laid_out} bytes of disk, "
                 f"{max(free, 0)} are free"
             )
 
-    def _file(self, target: Target, store: Contents, wanted: Callable[[], bool]) -> None:
+    def _file(self, target: Target, store: Contents, wanted: Callable[[], bool], note: Callable[[int], None]) -> None:
         if store.has(target.sha256):
             return
         offset = store.partial_length(target.sha256)
         if offset < target.length:
-            self._receive(target, offset, store, wanted)
+            self._receive(target, offset, store, wanted, note)
             if store.partial_length(target.sha256) == 0:
                 raise Unavailable(f"cannot fetch {target.path}: the node sent nothing")
         store.finish(target.sha256, target.length)
 
-    def _receive(self, target: Target, offset: int, store: Contents, wanted: Callable[[], bool]) -> None:
+    def _receive(
+        self, target: Target, offset: int, store: Contents, wanted: Callable[[], bool], note: Callable[[int], None]
+    ) -> None:
         with self._link.download(REPOSITORY + target.download_path, offset) as body:
             if body.start != offset:
                 if body.start != 0:
                     raise Unavailable(f"cannot resume {target.path} at {offset}: the node answers from {body.start}")
                 store.restart(target.sha256)
+            position = body.start
             for chunk in body.chunks:
                 if not wanted():
                     raise Unavailable(f"cannot go on with {target.path}: the work was taken back")
                 store.append(target.sha256, chunk, target.length)
+                position += len(chunk)
+                note(position)
 
 
 @contextmanager

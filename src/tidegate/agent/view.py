@@ -30,6 +30,8 @@ class View:
         self._journal = state.journal(state_dir)
         self._payloads = state.payloads(state_dir)
         self.outbox = state.outbox(state_dir)
+        #: Percent downloaded, by work id, as the working process said last; of no importance beyond this process.
+        self.downloaded: dict[str, int] = {}
 
     def installed(self) -> tuple[Installed, ...]:
         """What runs, as the machine shows it; only the previous version is the journal's word."""
@@ -52,9 +54,8 @@ class View:
 
     def in_progress(self) -> tuple[InProgress, ...]:
         """Work taken up and not over."""
-        return tuple(InProgress(one.order.work, _STATES[one.phase], _detail(one)) for one in self._book().records)[
-            :MAX_ITEMS
-        ]
+        records = self._book().records[:MAX_ITEMS]
+        return tuple(InProgress(one.order.work, _STATES[one.phase], self._detail(one)) for one in records)
 
     def damaged(self) -> str:
         """That the state is unknown, why, and what its owner can do, as a sentence; empty when it is known."""
@@ -80,10 +81,11 @@ class View:
         book = book_of(self._journal, self._payloads)
         return Book() if isinstance(book, Damaged) else book
 
-
-def _detail(record: Record) -> str:
-    if record.phase is Phase.ROLLBACK:
-        return f"rolling back: {record.reason}"[:1024]
-    if record.phase in (Phase.APPLYING, Phase.PROBING) and record.trials > 1:
-        return f"trial {record.trials}"
-    return ""
+    def _detail(self, record: Record) -> str:
+        if record.phase is Phase.FETCH and record.order.work in self.downloaded:
+            return f"{self.downloaded[record.order.work]} %"
+        if record.phase is Phase.ROLLBACK:
+            return f"rolling back: {record.reason}"[:1024]
+        if record.phase in (Phase.APPLYING, Phase.PROBING) and record.trials > 1:
+            return f"trial {record.trials}"
+        return ""

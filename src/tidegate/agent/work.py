@@ -36,6 +36,8 @@ from tidegate.wire.device import DesiredState, LeaveAnswer, LeaveRequest, Probe,
 
 #: Waiting longer than this is done by the parent, which costs less memory than this process.
 STAY_SECONDS = 60.0
+#: How often a download says how far it has come.
+PROGRESS_SECONDS = 2.0
 #: After so many waits in a row without anything moving, the parent waits, however short each of them is.
 STAY_ROUNDS = 4
 
@@ -47,7 +49,16 @@ class Wanted(Struct, frozen=True, tag="wanted"):
 
 
 class Moved(Struct, frozen=True, tag="moved"):
-    """A step was taken; reports may be waiting."""
+    """A step was taken; reports may be waiting. `goes_on`: what was waited for is over."""
+
+    goes_on: bool = False
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """How far the download of a piece of work has come."""
+
+    work: str
+    percent: int
 
 
 class Rests(Struct, frozen=True, tag="rests"):
@@ -58,7 +69,7 @@ class Rests(Struct, frozen=True, tag="rests"):
     heard: int
 
 
-Said = Moved | Rests
+Said = Moved | Progress | Rests
 
 
 class Voice:
@@ -165,7 +176,16 @@ class Ports:
                 raise Stopped
             return wanted()
 
-        TargetFetcher(self._link, client, place).fetch(work, store, going_on)
+        clock = SystemClock()
+        said = clock.monotonic()
+
+        def progress(here: int, whole: int) -> None:
+            nonlocal said
+            if clock.monotonic() - said >= PROGRESS_SECONDS:
+                said = clock.monotonic()
+                self._voice.say(Progress(work.id, here * 100 // max(1, whole)))
+
+        TargetFetcher(self._link, client, place, progress).fetch(work, store, going_on)
 
     def leave(self, request: LeaveRequest) -> LeaveAnswer:
         """Ask for leave once the node knows all that happened before.
@@ -178,7 +198,10 @@ class Ports:
         if flushed.error is not None:
             raise flushed.error
         self._voice.say(Moved())
-        return self._link.leave(request)
+        answer = self._link.leave(request)
+        if answer.granted:
+            self._voice.say(Moved(goes_on=True))
+        return answer
 
     def refusal(self, probe: Probe) -> str:
         """Why this device will not run `probe`; empty when it will."""

@@ -15,7 +15,7 @@ import msgspec
 import tidegate
 from tidegate.agent.backoff import Backoff
 from tidegate.agent.view import View
-from tidegate.agent.work import Moved, Rests, Said, Wanted
+from tidegate.agent.work import Moved, Progress, Rests, Said, Wanted
 from tidegate.clock import Clock
 from tidegate.wire.device import DesiredState
 
@@ -126,6 +126,10 @@ class Works:
             return
         if isinstance(said, Moved):
             self._moved = True
+            if said.goes_on:
+                self.waiting_on = ""
+        elif isinstance(said, Progress):
+            self._view.downloaded = {said.work: said.percent}
         else:
             self._rests, self.waiting_on = said, said.waiting_on
 
