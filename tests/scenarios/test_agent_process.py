@@ -365,6 +365,19 @@ def test_stopping_does_not_wait_for_a_download(node: PlayedNode, device: Device)
     over.set()
 
 
+def test_a_ca_bundle_without_the_ca_in_use_locks_nobody_out(node: PlayedNode, device: Device, tmp_path: Path) -> None:
+    device.enroll(node)
+    (tmp_path / "foreign").mkdir()
+    node.ca_bundle = Pki(tmp_path / "foreign").ca_pem
+    device.start()
+    node.wait_for(lambda: len(node.heartbeats) >= 3)
+    assert "does not verify the node" in device.log()
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    assert node.outcome("r1").state == "healthy"
+    assert device.stop() == 0
+    assert json.loads((device.state / "identity/enrollment.json").read_text())["ca_bundle_pem"] == node.pki.ca_pem
+
+
 def test_an_idle_agent_sleeps(node: PlayedNode, device: Device) -> None:
     """CPU of the process over some heartbeats: it must not spin, whatever the clock does."""
     node.interval_seconds = 1

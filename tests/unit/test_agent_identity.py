@@ -193,9 +193,27 @@ def test_ca_bundles_are_followed_only_when_they_are_what_they_say(identity: Iden
     connection.take_bundle(digest, "")
     assert connection.enrollment.ca_bundle_pem == pki.ca_pem
     connection.take_bundle(digest, overlap)
+    assert known_bundle(identity) == pki.ca_pem, "not before the node was reached with it"
+    connection.accepted()
+    assert known_bundle(identity) == connection.enrollment.ca_bundle_pem == overlap
+
+
+def test_a_bundle_that_does_not_verify_the_node_is_given_up(identity: Identity, pki: Pki, tmp_path: Path) -> None:
+    import hashlib
+
+    connection = Connection(identity, 5)
+    foreign = Pki(tmp_path).ca_pem
+    connection.take_bundle(hashlib.sha256(foreign.encode()).hexdigest(), foreign)
+    assert connection.refuse_bundle()
+    assert not connection.refuse_bundle()
+    connection.accepted()
+    assert known_bundle(identity) == pki.ca_pem
+
+
+def known_bundle(identity: Identity) -> str:
     known = identity.enrollment()
     assert known is not None
-    assert known.ca_bundle_pem == overlap
+    return known.ca_bundle_pem
 
 
 def test_keys_of_another_kind_are_refused() -> None:

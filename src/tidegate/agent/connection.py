@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from tidegate.agent.identity import PENDING, Certificate, Enrollment, Identity
+from msgspec.structs import replace
+
+from tidegate.agent.identity import PENDING, Certificate, Enrollment, Identity, check_bundle
 from tidegate.agent.link import Link
 from tidegate.errors import Invalid
 
@@ -16,6 +18,7 @@ class Connection:
         self._identity = identity
         self._timeout_seconds = timeout_seconds
         self._avoid_pending = False
+        self._trial_bundle = ""
         self.enrollment, self.certificate, self.link = self._open()
         self.fresh = True
 
@@ -49,8 +52,15 @@ class Connection:
         self.reopen()
 
     def accepted(self) -> bool:
-        """The node answered: a pending certificate becomes the current one. Whether it did."""
+        """The node answered: a pending certificate becomes the current one, a bundle on trial the known one.
+
+        Gives back whether a certificate did.
+        """
         self.fresh = False
+        if self._trial_bundle:
+            self._identity.store_ca_bundle(self._trial_bundle)
+            self.enrollment = replace(self.enrollment, ca_bundle_pem=self._trial_bundle)
+            self._trial_bundle = ""
         if self.on_pending:
             self._identity.promote()
             promoted = self._identity.current()
@@ -84,18 +94,30 @@ class Connection:
             self.reopen()
 
     def take_bundle(self, digest: str, ca_bundle_pem: str) -> None:
-        """Follow the node's CA bundle, which came over TLS verified against the old one.
+        """Try the node's CA bundle, which came over TLS verified against the known one.
+
+        It is kept once the node was reached with it: a bundle that does not hold the CA in use would lock this device
+        out for good.
 
         Raises:
             Invalid: it is not what its digest says, or not a list of certificates.
         """
         known = hashlib.sha256(self.enrollment.ca_bundle_pem.encode()).hexdigest()
-        if digest == known or not ca_bundle_pem:
+        if digest == known or not ca_bundle_pem or ca_bundle_pem == self._trial_bundle:
             return
         if hashlib.sha256(ca_bundle_pem.encode()).hexdigest() != digest:
             raise Invalid("cannot take the node's CA bundle: it is not what its digest says")
-        self._identity.store_ca_bundle(ca_bundle_pem)
+        check_bundle(ca_bundle_pem)
+        self._trial_bundle = ca_bundle_pem
         self.reopen()
+
+    def refuse_bundle(self) -> bool:
+        """The node cannot be verified; whether that was against a bundle on trial, which is given up then."""
+        if not self._trial_bundle:
+            return False
+        self._trial_bundle = ""
+        self.reopen()
+        return True
 
     def _open(self) -> tuple[Enrollment, Certificate, Link]:
         enrollment = self._identity.enrollment()
@@ -104,7 +126,7 @@ class Connection:
             raise Invalid("cannot run: this device is not enrolled; run tidegate-agent enroll")
         link = Link(
             enrollment.channel_url,
-            enrollment.ca_bundle_pem,
+            self._trial_bundle or enrollment.ca_bundle_pem,
             certificate.file,
             timeout_seconds=self._timeout_seconds,
         )

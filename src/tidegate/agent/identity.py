@@ -91,8 +91,7 @@ class Identity:
         return _read_json(self.folder / ENROLLMENT, Enrollment)
 
     def store_enrollment(self, enrollment: Enrollment) -> None:
-        if len(enrollment.ca_bundle_pem) > CA_BUNDLE_MAX_BYTES:
-            raise Invalid(f"cannot take the node's CA bundle: larger than {CA_BUNDLE_MAX_BYTES} bytes")
+        _check_bundle_size(enrollment.ca_bundle_pem)
         durable.make_folder(self.folder)
         durable.write(self.folder / ENROLLMENT, msgspec.json.encode(enrollment))
 
@@ -102,9 +101,6 @@ class Identity:
         Raises:
             Invalid: it is not a list of certificates; the old bundle stands.
         """
-        from tidegate.agent import tls
-
-        tls.client_context(ca_bundle_pem, None)
         known = self.enrollment()
         if known is None:
             raise Invalid("cannot take a CA bundle before enrollment")
@@ -210,6 +206,19 @@ class Identity:
     def sweep(self) -> None:
         """Remove what a power cut left of unfinished writes: there may be a key in it."""
         durable.sweep(self.folder)
+
+
+def check_bundle(ca_bundle_pem: str) -> None:
+    """Raises `Invalid` when it is too large to keep, or not a list of certificates."""
+    from tidegate.agent import tls
+
+    _check_bundle_size(ca_bundle_pem)
+    tls.client_context(ca_bundle_pem, None)
+
+
+def _check_bundle_size(ca_bundle_pem: str) -> None:
+    if len(ca_bundle_pem) > CA_BUNDLE_MAX_BYTES:
+        raise Invalid(f"cannot take the node's CA bundle: larger than {CA_BUNDLE_MAX_BYTES} bytes")
 
 
 def _read(path: Path) -> bytes | None:
