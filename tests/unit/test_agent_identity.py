@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tidegate.agent import enroll, keys
+from tidegate.agent.alone import alone
 from tidegate.agent.connection import Connection
 from tidegate.agent.identity import Enrollment, Final, Identity
 from tidegate.agent.settings import Settings
-from tidegate.errors import Invalid, TidegateError, Unavailable, Untrusted
+from tidegate.errors import Conflict, Invalid, TidegateError, Unavailable, Untrusted
 from tidegate.testing.played_node import TOKEN, PlayedNode
 from tidegate.testing.tls_server import Pki, http, refusal
 
@@ -245,6 +246,17 @@ def test_enrolling_again_changes_nothing(tmp_path: Path, settings: Settings) -> 
         assert enroll.enroll(settings, asking(node), "") == first
         assert len(node.enrolls) == 1
         assert Identity(tmp_path / "state/identity").current() is not None
+
+
+def test_a_new_identity_is_not_made_under_a_running_agent(tmp_path: Path, settings: Settings) -> None:
+    with PlayedNode(tmp_path) as node:
+        enroll.enroll(settings, asking(node), TOKEN)
+        running = alone(tmp_path / "state")
+        with pytest.raises(Conflict, match="another agent runs"):
+            enroll.enroll(settings, asking(node), TOKEN, again=True)
+        assert enroll.enroll(settings, asking(node), "").device == "cam-7", "an upgrade beside it changes nothing"
+        os.close(running)
+        assert len(node.enrolls) == 1
 
 
 def test_every_retry_asks_for_the_same_key(tmp_path: Path, settings: Settings) -> None:

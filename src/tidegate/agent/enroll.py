@@ -7,12 +7,14 @@ trust anchor is the owner's choice: taken only when the device has none, and onl
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate import __version__
 from tidegate.agent import durable, hardware, tls
+from tidegate.agent.alone import alone
 from tidegate.agent.fetch import client_over
 from tidegate.agent.identity import Enrollment, Identity
 from tidegate.agent.link import Link
@@ -49,6 +51,7 @@ def enroll(settings: Settings, request: Request, token: str, *, again: bool = Fa
         Invalid, ChannelProblem: the request, the token or the answer is refused; nothing was changed but the new key.
         Untrusted: the server is not the one with this CA, or the root is not the one given.
         Unavailable: not now; the same command may be repeated.
+        Conflict: an agent runs on this state, and would renew the identity under our hands.
     """
     state_dir = Path(settings.state_dir)
     identity = Identity(state_dir / "identity")
@@ -57,6 +60,15 @@ def enroll(settings: Settings, request: Request, token: str, *, again: bool = Fa
         return known
     _check(request, token)
     durable.make_folder(state_dir, STATE_FOLDER)
+    lock = alone(state_dir)
+    try:
+        return _ask(settings, identity, request, token)
+    finally:
+        os.close(lock)
+
+
+def _ask(settings: Settings, identity: Identity, request: Request, token: str) -> Enrollment:
+    state_dir = Path(settings.state_dir)
     csr_pem = identity.begin()
     link = Link(request.url, request.ca_pem, None, timeout_seconds=settings.request_timeout_seconds)
     try:

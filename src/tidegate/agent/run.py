@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,8 +14,9 @@ from pathlib import Path
 
 from tidegate import __version__
 from tidegate.agent import settings
+from tidegate.agent.alone import alone
 from tidegate.clock import SystemClock
-from tidegate.errors import Conflict, Refused, TidegateError
+from tidegate.errors import Refused, TidegateError
 
 EXIT_REFUSED = 2
 EXIT_TRY_AGAIN = 75
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
 
     source = _source(options)
     state_dir = Path(settings.load(source).settings.state_dir)
-    lock = _lock(state_dir)
+    lock = alone(state_dir)
     try:
         identity = Identity(state_dir / "identity")
         final = identity.final()
@@ -124,17 +124,6 @@ def _run(options: argparse.Namespace) -> int:
         return Daemon(source, _again(options), SystemClock(), random.Random(os.urandom(16))).run()  # noqa: S311 - jitter
     finally:
         os.close(lock)
-
-
-def _lock(state_dir: Path) -> int:
-    """One daemon per state folder; the kernel lets go of it however the process ends."""
-    descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Conflict(f"cannot run: another agent runs on {state_dir}") from None
-    return descriptor
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -155,7 +144,7 @@ def _reset_trust(options: argparse.Namespace) -> int:
     from tidegate.agent import enroll
 
     loaded = settings.load(_source(options))
-    lock = _lock(Path(loaded.settings.state_dir))
+    lock = alone(Path(loaded.settings.state_dir))
     try:
         enroll.reset_trust(loaded.settings, sure=options.yes)
     finally:
