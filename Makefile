@@ -22,6 +22,7 @@ $(VENV)/dev.done: requirements/dev.txt pyproject.toml
 	@touch $@ $(VENV)/demo.done
 
 demo: $(VENV)/demo.done ## the main job: a node, twelve agents, real models, three rollouts, a self-halt (ARGS=--once to exit)
+	@$(BIN)/python -m compileall -q src/tidegate  # dozens of processes start; where PYTHONDONTWRITEBYTECODE is set, each would compile everything again
 	$(BIN)/python -m tidegate.testing.demo $(ARGS)
 
 system: ## install what the tests need from the system (PostgreSQL, Chromium, nginx)

@@ -11,7 +11,7 @@ import msgspec
 
 from tidegate.cli.client import Cli, pass_cli, read_text
 from tidegate.clock import SystemClock
-from tidegate.control import logs, settings
+from tidegate.control import settings
 from tidegate.control.settings import SETTINGS_FILE, Settings
 
 #: Settings that `init` takes as options and writes into the settings file.
@@ -41,6 +41,7 @@ def _with_settings(command: click.Command) -> click.Command:
 @pass_cli
 def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **given: str | int | None) -> None:
     """Make a node: database, keys, certificates, the fleet `default`, the first admin. All of it, or nothing."""
+    from tidegate.control import logs
     from tidegate.control.services import setup
 
     os.umask(0o077)
@@ -82,7 +83,7 @@ _CONFIG = click.option(
 @pass_cli
 def serve(cli: Cli, /, config: str) -> None:
     """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
-    from tidegate.control import app
+    from tidegate.control import app, logs
 
     os.umask(0o077)
     chosen = settings.load(Path(config))

@@ -18,6 +18,8 @@ from tidegate.control.protocol import Immediate, Protocol
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME: an expired device certificate may still renew, so the application judges times.
 NO_CHECK_TIME = 0x200000
 HANDSHAKE_SECONDS = 15.0
+#: How long an ended connection waits for the other side's end of TLS; one that reads nothing never sends it.
+GOODBYE_SECONDS = 2.0
 GRACE_SECONDS = 8.0
 
 
@@ -69,6 +71,7 @@ class Listener(uvicorn.Server):
             ssl=self._context,
             backlog=self.config.backlog,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context is not None else None,
+            ssl_shutdown_timeout=GOODBYE_SECONDS if self._context is not None else None,
         )
         self.servers = [server]
         self._renew_heads()

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-import sqlalchemy as sa
 from msgspec import Meta, Struct
 
 from tidegate.errors import FieldError, Invalid
@@ -76,7 +75,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """With the password from its file and the default filled in; never log it."""
         if not self.database_url:
             return f"sqlite:///{self.data_dir / 'tidegate.db'}"
-        url = sa.make_url(self.database_url)
+        from sqlalchemy import make_url  # half of the program's start, and most commands need no database
+
+        url = make_url(self.database_url)
         if self.database_password_file is not None:
             url = url.set(password=_first_line(self.database_password_file))
         return url.render_as_string(hide_password=False)
@@ -188,9 +189,12 @@ def _check_url(name: str, url: str) -> None:
 
 
 def _check_database_url(text: str) -> None:
+    from sqlalchemy.engine import make_url  # as above
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError) as error:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
         raise _wrong("database_url", "must be postgresql://user@host/name") from error
     if url.get_backend_name() not in ("postgresql", "sqlite"):
         raise _wrong("database_url", "must start with postgresql:// (or be left out for SQLite)")
