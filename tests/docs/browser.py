@@ -16,7 +16,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
-SECONDS = 20
+SECONDS = 45
 #: console.js refuses a press on a button that has just changed: it is not what the person saw.
 SETTLE_SECONDS = 0.6
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tidegate.testing.live import AGENT, Api, LiveNode
 from tidegate.testing.processes import Processes
 
-SECONDS = 30
+SECONDS = 45
 #: The owner's probe: a few milliseconds, and it fails when the device is said to have trouble.
 PROBE = (
     'if [ -e "$0.trouble" ]; then echo "no camera at /dev/video0" >&2; exit 1; fi; exec test -e "$TIDEGATE_ARTIFACT"'
