@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import structlog
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -22,6 +23,8 @@ from tidegate.ids import TokenId
 from tidegate.wire.enrollment import Enroll, Enrolled
 from tidegate.wire.operator import tokens as wire
 from tidegate.wire.operator.common import MAX_TOTAL, Page
+
+log = structlog.get_logger()
 
 
 def _mint(call: Call) -> wire.Minted:
@@ -104,8 +107,9 @@ def _enroll(call: Call) -> Enrolled:
     limit.check(key, node.clock.monotonic())
     try:
         given = enrollment.enroll(node, body)
-    except Refused:
+    except Refused as error:
         limit.failed(key, node.clock.monotonic())
+        log.warning("enrollment refused", kind=error.type, device=body.device, client=call.client)
         raise
     with node.db.read() as tx:
         chain = trust.root_chain(tx, given.device.fleet_id)
