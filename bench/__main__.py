@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import heartbeat, plan, publish
+from bench import heartbeat, plan, publish, rollouts
 
-BENCHES = {"plan": plan.run, "publish": publish.main, "heartbeat": heartbeat.main}
+BENCHES = {"plan": plan.run, "rollouts": rollouts.main, "publish": publish.main, "heartbeat": heartbeat.main}
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
             strategy[name] = options[name]
     in_flight = options["max_in_flight"]
     if in_flight is not None:
-        strategy["max_in_flight"] = int(in_flight) if in_flight.isdigit() else in_flight
+        strategy["max_in_flight"] = int(in_flight) if in_flight.isdecimal() else in_flight
     probes = _json_file(options["probes_file"], list) if options["probes_file"] else []
     if options["exec_probe"]:
         probes = [*probes, {"kind": "exec", "name": options["exec_probe"]}]
