@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from starlette.requests import Request
 
-from tidegate.control.console import guard, words
+from tidegate.control.console import guard, live, words
 from tidegate.control.console.handlers.new_rollout import Typed, WaveRow, request_of
-from tidegate.control.console.live import Streams
 from tidegate.control.console.views import Slice
 from tidegate.control.console.waves import sentence
 from tidegate.errors import Forbidden, Invalid
@@ -95,24 +93,10 @@ def test_own_forms_are_accepted() -> None:
     guard.refuse_foreign(_request(sec_fetch_site="same-origin", origin="https://tg:8443"))
 
 
-def test_streams_are_bounded_and_end_together() -> None:
-    async def scene() -> None:
-        streams = Streams(most=3, most_of_a_session=2)
-        first, second = streams.enter("a"), streams.enter("a")
-        assert first is not None
-        assert second is not None
-        assert streams.enter("a") is None
-        other = streams.enter("b")
-        assert other is not None
-        assert streams.enter("c") is None
-        streams.leave(second)
-        assert len(streams) == 2
-        streams.close()
-        assert first.is_set()
-        assert other.is_set()
-        assert streams.enter("c") is None
-
-    asyncio.run(scene())
+def test_streams_rest_longer_the_more_there_are() -> None:
+    assert live._pause(0.01, 1) == live.SETTLE_SECONDS
+    assert live._pause(0.05, 40) == pytest.approx(8)
+    assert live._pause(1.0, 200) == live.MOST_SETTLE_SECONDS
 
 
 def test_a_slice_knows_its_neighbours() -> None:

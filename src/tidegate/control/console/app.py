@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from tidegate.control.console import assets, entrance, guard, live
 from tidegate.control.console.pages import PAGES
+from tidegate.control.console.streams import Streams
 from tidegate.control.console.visit import Outcome, Page, Visit
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.node import Node
@@ -20,7 +21,7 @@ from tidegate.errors import NotFound
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_STREAMS: weakref.WeakKeyDictionary[Hub, live.Streams] = weakref.WeakKeyDictionary()
+_STREAMS: weakref.WeakKeyDictionary[Hub, Streams] = weakref.WeakKeyDictionary()
 
 
 def routes(node: Node) -> list[BaseRoute]:
@@ -28,7 +29,7 @@ def routes(node: Node) -> list[BaseRoute]:
     page_routes = [Route(page.path, _endpoint(node, page), methods=[page.method], name=page.path) for page in PAGES]
     get_routes = [route for route, page in zip(page_routes, PAGES, strict=True) if page.method == "GET"]
     get_pages = {page.path: page for page in PAGES if page.method == "GET"}
-    streams = _STREAMS.setdefault(node.hub, live.Streams())
+    streams = _STREAMS.setdefault(node.hub, Streams())
 
     async def updates(request: Request) -> Response:
         return await live.respond(node, streams, get_routes, get_pages, request)

@@ -70,6 +70,10 @@ async def _sign_in(node: Node, request: Request) -> Response:
             address=request.client.host if request.client else "",
         )
         signed_in = await anyio.to_thread.run_sync(begin)
+        # Nobody will come back with the session that this browser had until now.
+        before = request.cookies.get(guard.SESSION_COOKIE, "")
+        if before:
+            await anyio.to_thread.run_sync(sessions.sign_out, node, before)
     except TidegateError as error:
         return _page(request, back=back, name=name, problem=error)
     response = RedirectResponse(back, 303, headers=guard.HEADERS)

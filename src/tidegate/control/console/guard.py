@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import math
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -16,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tidegate.control import problems
 from tidegate.control.console.chrome import chrome
 from tidegate.control.console.render import Rendered, render
-from tidegate.control.console.visit import DONE, FIELD_MAX, FORM_MAX_BYTES, Go, Outcome, Page, Show, Visit
+from tidegate.control.console.visit import DONE, FIELD_MAX, Go, Outcome, Page, Show, Visit
 from tidegate.control.domain.access import Scope
 from tidegate.control.problems import Malformed
 from tidegate.control.services import sessions
@@ -45,6 +44,8 @@ HEADERS = {
 }
 MAX_FIELDS = 1_000
 FORM_SECONDS = 30
+#: A file may take as long as it does at this rate; whoever sends slower holds a place for nothing.
+LEAST_BYTES_A_SECOND = 16 * 1024
 
 
 class SignedOut(Exception):
@@ -53,9 +54,16 @@ class SignedOut(Exception):
 
 def local_path(value: str, default: str = "/") -> str:
     """`value` when it is a path of this console, which a redirect may follow; else `default`."""
-    parts = urlsplit(value)
-    safe = value.startswith("/") and not value.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
-    return value if safe and value.isprintable() and "\\" not in value and len(value) <= 2_048 else default
+    safe = value.startswith("/") and not value.startswith("//") and "\\" not in value and value.isprintable()
+    return value if safe and len(value) <= 2_048 else default
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an Origin header; empty for `null` and for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def refuse_foreign(request: Request) -> None:
@@ -66,7 +74,7 @@ def refuse_foreign(request: Request) -> None:
     """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    foreign_origin = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    foreign_origin = origin is not None and _host_of(origin) != request.headers.get("host", "")
     if (site is not None and site not in ("same-origin", "none")) or foreign_origin:
         raise Forbidden("cannot accept a form that another site sent", type="foreign-form")
 
@@ -84,13 +92,13 @@ async def read_form(request: Request, *, most_bytes: int) -> FormData:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise Malformed("cannot read what was sent: it is no form")
-    # A page with an upload takes as long as the upload; its sender may not fall silent, which the listener sees to.
-    most_seconds = FORM_SECONDS if int(length) <= FORM_MAX_BYTES else math.inf
+    # Falling silent is the listener's to end; this ends a trickle.
+    most_seconds = FORM_SECONDS + int(length) // LEAST_BYTES_A_SECOND
     try:
         with anyio.fail_after(most_seconds):
             return await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=4 * FIELD_MAX)
     except TimeoutError as error:
-        raise Malformed(f"cannot wait longer than {FORM_SECONDS} seconds for the form") from error
+        raise Malformed(f"cannot wait longer than {most_seconds:,} seconds for the form") from error
     except Exception as error:
         if getattr(error, "status_code", 0) == 400:
             raise Malformed(f"cannot read the form: {getattr(error, 'detail', error)}") from error
@@ -113,21 +121,30 @@ def _fleet(node: Node, request: Request, session: Session) -> tuple[Scope, tuple
     return sessions.scope_in(node, session.identity, chosen if chosen in names else names[0]), names
 
 
-def enter(node: Node, page: Page, request: Request, form: FormData) -> Visit:
-    """Who visits and what they may.
+def _address(request: Request) -> str:
+    """Path and query, without what says that something was just done: coming back does not do it again."""
+    asked = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "done"])
+    return request.url.path + (f"?{asked}" if asked else "")
+
+
+def _refuse_forged(session: Session, csrf: str, form: FormData) -> None:
+    sent = str(form.get("csrf", ""))
+    if not hmac.compare_digest(sent.encode(), csrf.encode()) or not session.csrf_matches(sent):
+        raise Forbidden("cannot accept this form: it is not of your session; load the page again", type="stale-form")
+
+
+def enter(node: Node, page: Page, request: Request, form: FormData | None) -> Visit:
+    """Who visits and what they may. `form` is None before a posted form is read: whose it is, is asked with it.
 
     Raises:
         SignedOut: nobody is signed in.
-        Forbidden: the permission of the page is missing, or the form is not of this session.
+        Forbidden: the form is not of this session.
+        Refusal: the permission of the page is missing.
     """
     session = _session(node, request)
     csrf = request.cookies.get(CSRF_COOKIE, "")
-    if request.method == "POST":
-        sent = str(form.get("csrf", ""))
-        if not hmac.compare_digest(sent.encode(), csrf.encode()) or not session.csrf_matches(sent):
-            raise Forbidden(
-                "cannot accept this form: it is not of your session; load the page again", type="stale-form"
-            )
+    if request.method == "POST" and form is not None:
+        _refuse_forged(session, csrf, form)
     scope, names = _fleet(node, request, session)
     theme = request.cookies.get(THEME_COOKIE, "")
     visit = Visit(
@@ -137,10 +154,10 @@ def enter(node: Node, page: Page, request: Request, form: FormData) -> Visit:
         csrf=csrf if session.csrf_matches(csrf) else "",
         fleets=names,
         theme=theme if theme in ("light", "dark") else "",
-        path=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        path=_address(request),
         params={name: str(value) for name, value in request.path_params.items()},
         query=request.query_params,
-        form=form,
+        form=form or FormData(),
         now=node.clock.now(),
     )
     if page.permission:
@@ -232,12 +249,14 @@ async def respond(node: Node, page: Page, request: Request) -> Response:
     try:
         if request.method == "POST":
             refuse_foreign(request)
-            # Who is not signed in may not make the node read a body.
-            await anyio.to_thread.run_sync(_session, node, request)
+            # Who is not signed in, or may not do this, may not make the node read a body.
+            await anyio.to_thread.run_sync(enter, node, page, request, None)
             form = await read_form(request, most_bytes=page.most_bytes(node))
         return await anyio.to_thread.run_sync(carry_out, node, page, request, form)
     except SignedOut:
         return to_sign_in(request)
+    except Refusal as refusal:
+        return await anyio.to_thread.run_sync(answer, page, refusal.visit, _problem_page(refusal.error))
     except TidegateError as error:
         return plain_problem(error)
     finally:

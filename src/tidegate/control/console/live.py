@@ -1,8 +1,8 @@
 """Live updates: one stream of server-sent events per open page, sending the parts of the page that have changed.
 
-A stream renders its page again after a nudge, at the latest every few seconds, and sends the fragments that differ. It
-asks for session and permission anew each time, so that signing out or losing a role ends it. Their number is bounded,
-and all of them end as soon as shutdown begins.
+A stream draws its page again when the watch of its fleet wakes it, and now and then for what only time changes, and
+sends the fragments that differ. It asks for session and permission anew each time, so that signing out or losing a role
+ends it. Their number is bounded, and all of them end as soon as shutdown begins.
 """
 
 from __future__ import annotations
@@ -21,57 +21,23 @@ from starlette.routing import Match, Route
 
 from tidegate.control import problems
 from tidegate.control.console import guard, words
+from tidegate.control.console.streams import Stream, Streams
 from tidegate.control.console.visit import Page, Show
-from tidegate.control.services.hub import Change
 from tidegate.control.services.node import Node
 from tidegate.errors import TidegateError
 
-MOST_STREAMS = 200
-MOST_STREAMS_OF_A_SESSION = 12
-#: What the hub does not tell (ages, awaited times, another replica's doings) is looked up this often.
-LOOK_SECONDS = 5.0
-#: A burst of nudges is one rendering.
+#: What no watch tells, ages and awaited times, is drawn again this often: less than a statement a second for any page.
+AGE_SECONDS = 60.0
+#: A burst of nudges is one drawing.
 SETTLE_SECONDS = 0.5
+MOST_SETTLE_SECONDS = 15.0
+#: The part of one core that drawing for all streams together may take.
+SHARE_OF_A_CORE = 0.25
 RETRY_SECONDS = 8
 
 
 class Ended(Exception):
     """The session is over, or the page is no longer theirs to see."""
-
-
-class Streams:
-    """The open streams of one node."""
-
-    def __init__(self, most: int = MOST_STREAMS, most_of_a_session: int = MOST_STREAMS_OF_A_SESSION) -> None:
-        self._most = most
-        self._most_of_a_session = most_of_a_session
-        self._open: dict[asyncio.Event, str] = {}
-        self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def enter(self, session: str) -> asyncio.Event | None:
-        """A place for one more stream, whose event wakes it; None when there is none left."""
-        of_session = sum(1 for owner in self._open.values() if owner == session)
-        if self._closed or len(self._open) >= self._most or of_session >= self._most_of_a_session:
-            return None
-        wake = asyncio.Event()
-        self._open[wake] = session
-        return wake
-
-    def leave(self, wake: asyncio.Event) -> None:
-        self._open.pop(wake, None)
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def close(self) -> None:
-        """End every stream and admit no more; called in the event loop as soon as shutdown begins."""
-        self._closed = True
-        for wake in self._open:
-            wake.set()
 
 
 def _request_of(request: Request, routes: list[Route], pages: dict[str, Page]) -> tuple[Page, Request] | None:
@@ -92,59 +58,54 @@ def _request_of(request: Request, routes: list[Route], pages: dict[str, Page]) -
     return None
 
 
-def _look(node: Node, page: Page, request: Request) -> dict[str, str]:
-    """The fragments of a page as it is now; in a thread.
+def _look(node: Node, page: Page, request: Request) -> tuple[dict[str, str], float]:
+    """The fragments of a page as it is now, and the seconds it took to draw them; in a thread.
 
     Raises:
         Ended: it may no longer be seen by this session.
     """
+    began = node.clock.monotonic()
     try:
         visit = guard.enter(node, page, request, FormData())
         outcome = page.handler(visit)
         if not isinstance(outcome, Show):
             raise Ended
-        return guard.page_html(page, visit, outcome).fragments
+        found = guard.page_html(page, visit, outcome).fragments
     except (guard.SignedOut, guard.Refusal, TidegateError) as error:
         raise Ended from error
+    return found, node.clock.monotonic() - began
 
 
 def _event(name: str, data: object) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
-async def _stream(
-    node: Node, page: Page, request: Request, streams: Streams, wake: asyncio.Event, fleet_id: int
-) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
+def _pause(spent: float, streams: int) -> float:
+    """How long a stream rests after a drawing that took `spent` seconds, so that all of them leave room for people."""
+    return min(MOST_SETTLE_SECONDS, max(SETTLE_SECONDS, spent * streams / SHARE_OF_A_CORE))
 
-    def nudged(change: Change) -> None:
-        if change.fleet_id == fleet_id:
-            with contextlib.suppress(RuntimeError):  # the loop is gone: the node is shutting down
-                loop.call_soon_threadsafe(wake.set)
 
-    stop = node.hub.subscribe(nudged)
+async def _stream(node: Node, page: Page, request: Request, streams: Streams, stream: Stream) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
     try:
         yield f"retry: {RETRY_SECONDS * 1000}\n\n"
         while not streams.closed:
+            stream.wake.clear()
             try:
-                found = await anyio.to_thread.run_sync(_look, node, page, request)
+                found, spent = await anyio.to_thread.run_sync(_look, node, page, request, limiter=streams.limiter)
             except Ended:
                 yield _event("signed-out", {})
                 return
             changed = {name: html for name, html in found.items() if sent.get(name) != html}
             sent = found
             yield _event("fragments", {"as_of": words.clock(node.clock.now(), node.clock.now()), "fragments": changed})
-            await asyncio.sleep(SETTLE_SECONDS)
+            await streams.ending(_pause(spent, len(streams)))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), LOOK_SECONDS)
-            if not streams.closed:
-                wake.clear()
+                await asyncio.wait_for(stream.wake.wait(), AGE_SECONDS)
     except Exception as error:  # noqa: BLE001 - the browser says "not live" and asks again
         problems.understood(error)  # logs what nobody foresaw
     finally:
-        stop()
-        streams.leave(wake)
+        streams.leave(stream)
 
 
 async def respond(
@@ -161,9 +122,9 @@ async def respond(
         return PlainTextResponse("cannot tell who asks", 401, headers=guard.HEADERS)
     except (guard.Refusal, TidegateError) as error:
         return PlainTextResponse(str(error), 403, headers=guard.HEADERS)
-    wake = streams.enter(visit.session.record.id)
-    if wake is None:
+    stream = streams.enter(node, visit.session.record.id, visit.scope.fleet_id)
+    if stream is None:
         headers = {**guard.HEADERS, "Retry-After": str(RETRY_SECONDS)}
         return PlainTextResponse("cannot open one more stream of live updates for now", 503, headers=headers)
-    body = _stream(node, page, inner, streams, wake, visit.scope.fleet_id)
+    body = _stream(node, page, inner, streams, stream)
     return StreamingResponse(body, media_type="text/event-stream", headers=guard.HEADERS)

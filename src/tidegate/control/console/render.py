@@ -47,6 +47,7 @@ def environment() -> Environment:
         "machine": words.machine,
         "short": words.short_hash,
         "shortened": words.shortened,
+        "ended": words.ended,
     }
     env.globals |= {
         "plural": words.plural,

@@ -142,6 +142,11 @@ def shortened(text: str, limit: int = 240) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def ended(text: str) -> str:
+    """A reason as a sentence that another may follow."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|min|h|d)?")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 

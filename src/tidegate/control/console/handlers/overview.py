@@ -118,7 +118,9 @@ def shown(visit: Visit) -> Outcome:
             "by_itself": len(in_flight) - by_person,
             "counts": counts,
             "health": _health(counts) if counts else "",
-            "open_assignments": sum(waves.open_of(one.counts) for one in in_flight),
+            "open_assignments": sum(
+                waves.open_of(wave.counts) for one in in_flight for wave in one.waves if wave.released
+            ),
             "rows": [(one, waves.picture(one, visit.now), waves.failures(one)) for one in in_flight],
             "fields": [(one, bar([(n, shade) for _, shade, n in one.shares], _label(one))) for one in fields],
             "drifted": drifted,

@@ -70,20 +70,34 @@
     }
   };
 
+  let source = null;
+
+  const stop = () => {
+    source?.close();
+    source = null;
+  };
+
+  // A page that nobody looks at holds no connection: a browser has few of them for one host.
   const listen = () => {
-    const source = new EventSource("/live?of=" + encodeURIComponent(document.body.dataset.live));
+    if (source !== null || document.hidden) return;
+    source = new EventSource("/live?of=" + encodeURIComponent(document.body.dataset.live));
     source.addEventListener("fragments", (event) => take(JSON.parse(event.data)));
     source.addEventListener("signed-out", () => {
-      source.close();
+      document.removeEventListener("visibilitychange", look);
+      stop();
       say(false, "Not live, signed out");
     });
     source.addEventListener("error", () => {
       say(false, "Not live, as of " + (asOf || document.body.dataset.asOf));
       // A lost connection is tried again by the browser; a refusal (no stream left) is not.
-      if (source.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+      if (source?.readyState === EventSource.CLOSED) {
+        stop();
+        setTimeout(listen, RETRY_MS);
+      }
     });
-    addEventListener("pagehide", () => source.close());
   };
+
+  const look = () => (document.hidden ? stop() : listen());
 
   document.addEventListener("toggle", (event) => {
     if (event.target.open) return;
@@ -99,6 +113,14 @@
     }
     event.submitter?.setAttribute("aria-busy", "true");
   });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const sheet = event.target.closest("details[open]:is(.act, .menu)") ?? document.querySelector("details[open]:is(.act, .menu)");
+    if (sheet === null) return;
+    sheet.removeAttribute("open");
+    sheet.querySelector("summary").focus();
+  });
+
   addEventListener("pageshow", () => {
     for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
   });
@@ -115,5 +137,10 @@
   });
 
   for (const element of document.querySelectorAll("[data-needs-script]")) element.hidden = false;
-  if (document.body.dataset.live !== undefined) listen();
+  if (document.body.dataset.live !== undefined) {
+    listen();
+    document.addEventListener("visibilitychange", look);
+    addEventListener("pagehide", stop);
+    addEventListener("pageshow", look);
+  }
 })();

@@ -1,0 +1,30 @@
+"""One mark per fleet that differs as soon as something that people look at has changed."""
+
+from __future__ import annotations
+
+from tidegate.control.domain.access import system_scope
+from tidegate.control.domain.audit import NODE_CHAIN
+from tidegate.control.services import devices
+from tidegate.control.services.node import Node
+from tidegate.control.store import audit, rollouts
+from tidegate.ids import FleetId
+
+
+def pulse(node: Node, fleet_id: FleetId) -> tuple[int, ...]:
+    """Three statements whatever the fleet's size.
+
+    Every administrative act, signing out and a change of roles included, is an audit record of the fleet or of the
+    node; rollouts, holds and records of devices have generations. Heartbeats change nothing here.
+    """
+    with node.db.read() as tx:
+        return (
+            audit.head(tx, fleet_id).sequence,
+            audit.head(tx, NODE_CHAIN).sequence,
+            rollouts.generations(tx).get(fleet_id, 0),
+        )
+
+
+def presence(node: Node, fleet_id: FleetId) -> tuple[int, ...]:
+    """How many devices are online, offline, not seen yet and held: one pass over the fleet, so not for every look."""
+    counts = devices.counts(system_scope("pulse", fleet_id, ""), node)
+    return (counts.online, counts.offline, counts.never, counts.held)
