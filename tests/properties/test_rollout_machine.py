@@ -170,7 +170,7 @@ class RolloutMachine(RuleBasedStateMachine):
             completed_at=completed_at or before.completed_at,
         )
         if decided.cancel_open:
-            self.cancel({S.PENDING})
+            self.cancel(WITHOUT_LEAVE | {S.PENDING})
         return (
             self.rollout != before
             or decided.complete_wave is not None
@@ -361,12 +361,41 @@ class RolloutMachine(RuleBasedStateMachine):
                 assert at == self.rollout.start_at
             case R.RUNNING, Devices() as some:
                 assert some.awaited >= 0
-            case R.SOAKING, Soak() | Devices() | Approval() | Resume():
-                pass
-            case R.WAITING_FOR_APPROVAL, Approval() | Resume() | Soak() | Devices():
-                pass
-            case R.HALTED, Resume():
-                pass
+            case R.SOAKING, Soak(wave, until, _):
+                assert (wave, until) == (self.rollout.released_wave, self.rollout.soak_until)
+                assert self.now < until
+                assert self.healthy_in(wave), "a soak without evidence"
+            case R.SOAKING, Resume():
+                assert self.too_many_failed(), "a failure that just came halts at the next pass"
+            case R.WAITING_FOR_APPROVAL, Approval(wave, why, _, complete):
+                assert complete == self.rollout.released_wave
+                nobody = complete > 0 and not self.healthy_in(complete)
+                assert why == ("no-evidence" if nobody else "manual")
+                assert nobody or (wave is not None and self.rollout.strategy.wave(wave).manual)
+            case R.WAITING_FOR_APPROVAL, Resume():
+                assert self.too_many_failed()
+            case R.WAITING_FOR_APPROVAL, _:
+                assert self.healthy_in(self.rollout.released_wave), "only evidence ends the waiting by itself"
+            case ((R.SOAKING | R.HALTED), _):
+                assert isinstance(waiting, Resume), "it waits on what its state says"
+
+    def healthy_in(self, wave: int) -> int:
+        return sum(one.wave == wave and one.state is S.HEALTHY for one in self.assignments.values())
+
+    def too_many_failed(self) -> bool:
+        """Whether the failure rule says halt, counted here by itself."""
+        for wave in range(1, self.rollout.released_wave + 1):
+            failed, size = self.unacknowledged[wave], self.size_at_release[wave]
+            finished = [one for one in self.assignments.values() if one.wave == wave and one.state in OUTCOMES]
+            if failed > int(self.rollout.strategy.max_failure_rate * size) or (len(finished) >= 10 and failed > 5):
+                return True
+        return False
+
+    @invariant()
+    def what_was_aborted_has_nothing_left_to_take_back(self) -> None:
+        if self.rollout.state is R.ABORTED:
+            self.settle()
+            assert not any(one.state in WITHOUT_LEAVE | {S.PENDING} for one in self.assignments.values())
 
     @invariant()
     def abort_is_final(self) -> None:
