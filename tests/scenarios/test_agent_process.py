@@ -84,7 +84,7 @@ class Device:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[PlayedNode]:
     (tmp_path / "node").mkdir()
-    with PlayedNode(tmp_path / "node") as played:
+    with PlayedNode(tmp_path / "node", interval_seconds=1) as played:
         yield played
 
 
@@ -274,13 +274,13 @@ def test_a_lost_first_answer_on_the_new_certificate_ends_nothing(node: PlayedNod
     def register(asked: Asked) -> bytes | None:
         if not old or (asked.certificate in old and not lost):
             old.add(asked.certificate)
-            return answer(wire.Registered("cam-7", "default", 2))
+            return answer(wire.Registered("cam-7", "default", node.interval_seconds))
         if asked.certificate in old:
             return refusal("certificate-replaced")
         if not lost:
             lost.append(asked.certificate)
             return None
-        return answer(wire.Registered("cam-7", "default", 2))
+        return answer(wire.Registered("cam-7", "default", node.interval_seconds))
 
     node.refuse["/v1/device/register"] = register
     device.start()
@@ -361,7 +361,7 @@ def test_stopping_does_not_wait_for_a_download(node: PlayedNode, device: Device)
     node.wait_for(lambda: any(asked.path.endswith(path) for asked in node.server.asked))
     began = time.monotonic()
     assert device.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12, "it waited for the download"
     over.set()
 
 
