@@ -10,6 +10,7 @@ command -v chromium >/dev/null || command -v chromium-browser >/dev/null || comm
 command -v openssl >/dev/null || missing+=(openssl)
 command -v strace >/dev/null || missing+=(strace)
 command -v curl >/dev/null || missing+=(curl)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
 
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
