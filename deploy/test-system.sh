@@ -8,7 +8,6 @@ have_initdb || missing+=(postgresql)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 { command -v nginx || test -x /usr/sbin/nginx; } >/dev/null || missing+=(nginx-light)
 command -v openssl >/dev/null || missing+=(openssl)
-command -v strace >/dev/null || missing+=(strace)
 command -v curl >/dev/null || missing+=(curl)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 
