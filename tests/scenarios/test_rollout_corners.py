@@ -165,6 +165,20 @@ def test_a_revert_goes_past_a_rollout_aborted_before_it(node: Node, scope: Scope
     assert device.runs == {"vad": "A"}
 
 
+def test_an_aborted_rollout_waits_for_nobody_who_runs_something_newer(node: Node, scope: Scope) -> None:
+    fleet = enroll(node, scope, ["a", "b"])
+    older = create(node, "A", {"waves": [{"count": 1}, {"percent": 100, "approval": "manual"}]})
+    settle(node, fleet, 2)
+    create(node, "B")
+    settle(node, fleet, 2)
+    verb(node, older, Verb.ABORT_REVERT)
+    settle(node, fleet, 2)
+    assert [device.runs["vad"] for device in fleet] == ["B", "B"]
+    assert now(node, older).waiting_on == "Waiting on nothing"
+    (listed,) = rollouts.list_rollouts(scope, node, rollouts.RolloutFilter(states=frozenset({R.ABORTED}))).items
+    assert listed.waiting_on == "Waiting on nothing"
+
+
 def test_an_end_without_leave_on_record_can_still_be_reverted(node: Node, scope: Scope) -> None:
     """A database restored from a backup knows less than the device: the device's word brings it up to date (P6)."""
     (device,) = enroll(node, scope, ["a"])

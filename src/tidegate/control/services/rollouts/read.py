@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,10 @@ from sqlalchemy import Connection, Row
 
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.rollouts.command import PERMISSION, refusal
-from tidegate.control.domain.rollouts.model import AssignmentState, RolloutState, Tally, Verb
+from tidegate.control.domain.rollouts.model import AssignmentState, Nothing, Reverting, RolloutState, Tally, Verb
 from tidegate.control.domain.rollouts.plan import plan
 from tidegate.control.domain.rollouts.record import RolloutRecord
+from tidegate.control.domain.rollouts.serve import aborted_with_revert
 from tidegate.control.domain.rollouts.strategy import describe
 from tidegate.control.domain.rollouts.words import words
 from tidegate.control.services.node import Node
@@ -60,7 +62,12 @@ def list_rollouts(scope: Scope, node: Node, wanted: RolloutFilter) -> RolloutPag
         ids = ids[: wanted.limit]
         records = rollouts.by_ids(tx, ids)
         waves = rollouts.waves(tx, ids)
-        items = tuple(_detail(scope, records[one], rollouts.tally(waves[one]), waves[one], now) for one in ids)
+        items = tuple(
+            _detail(
+                scope, records[one], rollouts.tally(waves[one]), waves[one], now, to_decide=_to_decide(tx, records[one])
+            )
+            for one in ids
+        )
     return RolloutPage(items, total, int(ids[-1]) if more else None)
 
 
@@ -109,7 +116,14 @@ def detail(tx: Connection, scope: Scope, record: RolloutRecord, now: datetime) -
     rows = rollouts.waves(tx, [record.id])[record.id]
     tally = planning.tallied(tx, record, now, whole=True)
     newer = record.rollout.state is RolloutState.COMPLETED and rollouts.newer_served(tx, record)
-    return _detail(scope, record, tally, rows, now, newer_served=newer)
+    return _detail(scope, record, tally, rows, now, newer_served=newer, to_decide=_to_decide(tx, record))
+
+
+def _to_decide(tx: Connection, record: RolloutRecord) -> int:
+    """Devices that an abort with revert takes back when they next check in: who runs something newer stays there."""
+    if not aborted_with_revert(record.rollout):
+        return 0
+    return sum(one.devices for one in rollout_lists.ways_back(tx, record))
 
 
 def _detail(
@@ -120,9 +134,13 @@ def _detail(
     now: datetime,
     *,
     newer_served: bool = False,
+    to_decide: int = 0,
 ) -> RolloutDetail:
     rollout = record.rollout
     waiting = plan(rollout, tally, now).waiting_on
+    if isinstance(waiting, Reverting):
+        waiting = replace(waiting, to_decide=to_decide)
+        waiting = waiting if any((waiting.finishing, waiting.reverting, to_decide)) else Nothing()
     counts = {state: count for state in AssignmentState if (count := tally.count(state))}
     return RolloutDetail(
         id=RolloutId(record.id),
