@@ -216,6 +216,14 @@ def test_a_completed_rollout_is_not_reverted_under_a_newer_one() -> None:
     command(rollout(R.RUNNING), Verb.ABORT_REVERT, tally({S.HEALTHY: 1}), newer_served=True)
 
 
+@pytest.mark.parametrize("state", [S.PENDING, S.ASSIGNED, S.DOWNLOADING, S.VERIFYING, S.READY])
+def test_an_aborted_rollout_ends_whatever_may_still_be_taken_back(state: AssignmentState) -> None:
+    ended = rollout(R.ABORTED, abort_policy="keep")
+    waves = (WaveTally(1, 1, {state: 1}, 1),)
+    assert plan(ended, Tally(waves), NOW).cancel_open
+    assert not plan(ended, Tally((WaveTally(1, 1, {S.APPLYING: 1}, 1),)), NOW).cancel_open
+
+
 # -- report -----------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +258,14 @@ def test_the_devices_own_end_replaces_the_servers_without_turning_into_credit() 
     still_failed = apply_report(silent, Reported("rolled_back"), resumed, NOW)
     assert still_failed.unacknowledged == 0
     assert still_failed.after.failed_resume_count == 0
+
+
+def test_what_was_applied_without_leave_on_record_was_begun() -> None:
+    begun = apply_report(one(S.ASSIGNED), Reported("healthy"), CONTEXT, NOW).after
+    assert begun.leave_at == NOW
+    assert apply_report(one(S.ASSIGNED), Reported("failed"), CONTEXT, NOW).after.leave_at is None
+    before = NOW - timedelta(minutes=1)
+    assert apply_report(one(S.PROBING, leave_at=before), Reported("healthy"), CONTEXT, NOW).after.leave_at == before
 
 
 @pytest.mark.parametrize("state", [S.SKIPPED, S.SUPERSEDED])
