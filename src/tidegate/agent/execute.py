@@ -51,6 +51,7 @@ class Executor:
         self._book = Book()
         self._lives: dict[str, Life] = {}
         self._desired: DesiredState | None = None
+        self._notice = ""
         self._unsettled = True
 
     def desire(self, desired: DesiredState | None) -> None:
@@ -68,8 +69,13 @@ class Executor:
         if isinstance(book, Damaged):
             return self._stand_still(book)
         self._book = book
+        notice = desired.notice if desired is not None else ""
         for life in self._lives.values():
             life.untellable = ""
+            if notice != self._notice and life.asked is not None and not life.asked.answer.granted:
+                # What stood against it has changed, such as a halt that was resumed: worth asking again at once.
+                life.asked = None
+        self._notice = notice
         try:
             return self._passes()
         except Stopped:
