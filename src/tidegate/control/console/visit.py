@@ -55,10 +55,11 @@ class Visit:
         return value.strip().replace("\r\n", "\n")
 
     def texts(self, name: str) -> list[str]:
-        """Every value of a field that may be given several times."""
-        return [
-            value.strip() for value in self.form.getlist(name) if isinstance(value, str) and len(value) <= FIELD_MAX
-        ]
+        """Every value of a field that may be given several times. Raises `Invalid` as `text` does."""
+        values = self.form.getlist(name)
+        if any(not isinstance(value, str) or len(value) > FIELD_MAX for value in values):
+            raise wrong(name, f"must be text of at most {FIELD_MAX:,} characters")
+        return [value.strip() for value in values if isinstance(value, str)]
 
     def ticked(self, name: str) -> bool:
         return bool(self.form.get(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from tidegate.control.console import waves, words
@@ -21,6 +21,9 @@ MOST = 200
 APPROVALS = (("auto", "auto"), ("manual", "manual"))
 PROBES = (("", "none"), ("exec", "exec"), ("http", "http"), ("file", "file"))
 TARGETS = (("everyone", "the whole fleet"), ("group", "a group"), ("devices", "named devices"))
+_PROBE_FIELDS = ("attempts", "timeout", "initial_delay", "interval")
+#: No exponents: a short one writes a number of a gigabyte.
+_SHARE = re.compile(r"\d{1,3}(?:\.\d{1,10})?")
 _NAMES = re.compile(r"[\s,;]+")
 
 
@@ -54,6 +57,8 @@ class Typed:
     probe_what: str = ""
     probe_timeout: str = "30 s"
     probe_attempts: str = "3"
+    probe_initial_delay: str = "none"
+    probe_interval: str = "5 s"
 
 
 def read(visit: Visit) -> Typed:
@@ -88,13 +93,11 @@ class _Reader:
 
     def share(self, text: str, name: str) -> str:
         """``2 %`` as ``0.02``; a number without a sign is a share already."""
-        try:
-            number = Decimal(text.removesuffix("%").strip() or "0")
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if not number.is_finite():
+        plain = text.removesuffix("%").strip() or "0"
+        if _SHARE.fullmatch(plain) is None:
             self.wrong(name, "must be a percentage such as 2 %")
             return "0"
+        number = Decimal(plain)
         return f"{(number / 100 if text.endswith('%') else number).normalize():f}"
 
     def wave(self, row: WaveRow, index: int) -> dict[str, object]:
@@ -116,18 +119,19 @@ class _Reader:
             return None
         try:
             at = datetime.fromisoformat(text)
-        except ValueError:
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except (ValueError, OverflowError):
             self.wrong("start_at", "must be a date and time in UTC such as 2026-11-24 22:00")
             return None
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
     def probes(self, form: Typed) -> tuple[Probe, ...]:
         if not form.probe:
             return ()
-        raw: dict[str, Any] = {"kind": form.probe, "timeout_seconds": self.seconds(form.probe_timeout, "probe_timeout")}
-        raw["attempts"] = form.probe_attempts
+        raw: dict[str, Any] = {"kind": form.probe, "attempts": form.probe_attempts}
+        for name in ("timeout", "initial_delay", "interval"):
+            raw[f"{name}_seconds"] = self.seconds(getattr(form, f"probe_{name}"), f"probe_{name}")
         if form.probe == "http":
-            port, slash, path = form.probe_what.partition("/")
+            port, slash, path = form.probe_what.removeprefix("http://").partition("/")
             raw |= {"port": port.rpartition(":")[2], "path": slash + path or "/"}
         else:
             raw["name" if form.probe == "exec" else "path"] = form.probe_what
@@ -135,8 +139,8 @@ class _Reader:
             return (typed(raw, Probe),)  # type: ignore[arg-type]
         except Invalid as error:
             for one in error.errors:
-                at = {"/attempts": "probe_attempts", "/timeout_seconds": "probe_timeout"}.get(one.pointer, "probe_what")
-                self.wrong(at, one.detail)
+                name = one.pointer.removeprefix("/").removesuffix("_seconds")
+                self.wrong(f"probe_{name}" if name in _PROBE_FIELDS else "probe_what", one.detail)
             return ()
 
 
@@ -180,6 +184,21 @@ def request_of(form: Typed) -> NewRollout:
     return request
 
 
+_FIELD_OF = re.compile(r"/(?:strategy/(?P<setting>[a-z_]+)|target/(?P<target>devices|group)(?:/\d+)?)")
+
+
+def at_fields(error: TidegateError) -> TidegateError:
+    """The same refusal, each mistake at the field of the form that it was made in."""
+    if not isinstance(error, Invalid):
+        return error
+    told = []
+    for one in error.errors:
+        match = _FIELD_OF.fullmatch(one.pointer)
+        name = (match["setting"] or match["target"]) if match else ""
+        told.append(FieldError(f"/{name}", one.detail) if name in Typed.__dataclass_fields__ else one)
+    return Invalid(error.detail, tuple(told))
+
+
 def begin(visit: Visit) -> Outcome:
     """The empty form, with the artifact that was asked for."""
     return _page(visit, Typed(artifact=visit.ask("artifact")), quiet=True)
@@ -200,7 +219,7 @@ def create(visit: Visit) -> Outcome:
     try:
         created = rollouts.create_rollout(visit.scope, visit.node, request_of(form))
     except Refused as error:
-        return _page(visit, form, problem=error)
+        return _page(visit, form, problem=at_fields(error))
     return Go(f"/rollouts/{created.id}", "created")
 
 
@@ -223,7 +242,7 @@ def _page(
             preview = rollouts.preview_rollout(visit.scope, visit.node, request_of(preview_of or form))
         except Refused as error:
             # The first look at an empty fleet is no mistake of the person's.
-            problem = None if quiet else error
+            problem = None if quiet else at_fields(error)
     names = groups.listed(visit.scope, visit.node, limit=MOST).items if visit.scope.allows("groups.read") else []
     return Show(
         "rollout_new.html",

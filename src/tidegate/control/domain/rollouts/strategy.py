@@ -65,7 +65,8 @@ class _Reader:
             number = Decimal(str(value))
         except InvalidOperation:
             number = Decimal("NaN")
-        if not number.is_finite() or _DECIMAL.fullmatch(f"{number:f}") is None:
+        # Written out, 1e99999999 has a hundred million digits: its size is looked at first.
+        if not number.is_finite() or abs(number.adjusted()) > 20 or _DECIMAL.fullmatch(f"{number:f}") is None:
             self.wrong(pointer, rule)
             return Decimal(0)
         return number
