@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from bench import heartbeat, plan, publish, rollouts
+from bench import heartbeat, held, plan, publish, rollouts
 
-BENCHES = {"plan": plan.run, "rollouts": rollouts.main, "publish": publish.main, "heartbeat": heartbeat.main}
+BENCHES = {
+    "plan": plan.run,
+    "rollouts": rollouts.main,
+    "publish": publish.main,
+    "heartbeat": heartbeat.main,
+    "held": held.main,
+}
 
 
 def main() -> int:

@@ -31,7 +31,8 @@ ROUNDS = 5
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
 
-def _request(path: str, body: bytes) -> bytes:
+def request(path: str, body: bytes) -> bytes:
+    """A raw HTTP request on a connection that is kept."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + b"\r\n\r\n" + body
 
@@ -59,7 +60,7 @@ def _pin(pids: list[int], core: int) -> None:
             os.sched_setaffinity(int(task.name), {core})
 
 
-def _per_request(pids: list[int], port: int, ca: Path, clients: list[Client]) -> tuple[float, Result]:
+def _perrequest(pids: list[int], port: int, ca: Path, clients: list[Client]) -> tuple[float, Result]:
     before = cpu.seconds(pids)
     result = run("127.0.0.1", port, ca, clients, REQUESTS)
     return (cpu.seconds(pids) - before) / result.requests, result
@@ -68,7 +69,7 @@ def _per_request(pids: list[int], port: int, ca: Path, clients: list[Client]) ->
 def _with_heartbeat(client: Client, desired_digest: str, installation: str) -> Client:
     installed = (Installed("voice-activity", "6.2.3", "0" * 64, "5.1.2"),)
     beat = Heartbeat(installation=installation, installed=installed, seen=desired_digest)
-    return Client(client.certificate, client.key, _request("/v1/device/heartbeat", msgspec.json.encode(beat)))
+    return Client(client.certificate, client.key, request("/v1/device/heartbeat", msgspec.json.encode(beat)))
 
 
 def measure(node: LiveNode, processes: Processes, folder: Path) -> str:
@@ -99,7 +100,7 @@ def measure(node: LiveNode, processes: Processes, folder: Path) -> str:
     ours, theirs = [], []
     for _ in range(ROUNDS):
         for figures, pids, at in ((theirs, nginx_pids, port), (ours, node_pids, channel_port)):
-            spent, result = _per_request(pids, at, node.ca, clients)
+            spent, result = _perrequest(pids, at, node.ca, clients)
             if set(result.statuses) != {200}:
                 raise RuntimeError(f"not every answer was 200: {result.statuses}")
             figures.append(spent)
