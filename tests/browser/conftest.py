@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.browser.serving import FLAGS, Opens, Site, Window, note, serving
+from tests.browser.serving import FLAGS, PASSWORD, Cookies, Opens, Site, Window, note, serving
 
+from tidegate.control.console import guard
+from tidegate.control.services import sessions
 from tidegate.testing.node import admin_scope
 
 
@@ -16,6 +18,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with serving(tmp_path_factory.mktemp("site") / "node") as service:
         node = service.node
         yield Site(node, node.settings.effective_console_url, admin_scope(node))
+
+
+@pytest.fixture(scope="session")
+def cookies(site: Site) -> Cookies:
+    """One administrator's session for every test that is not about signing in."""
+    begun = sessions.sign_in(site.node, "admin", PASSWORD, user_agent="tests", address="127.0.0.1")
+    secrets = {guard.SESSION_COOKIE: begun.session_secret, guard.CSRF_COOKIE: begun.csrf_secret}
+    return [
+        {"name": name, "value": value, "url": site.url, "secure": True, "httpOnly": True, "sameSite": "Lax"}
+        for name, value in secrets.items()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +41,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_window(site: Site, chromium: Browser) -> Iterator[Opens]:
+def open_window(site: Site, chromium: Browser, cookies: Cookies) -> Iterator[Opens]:
     """Opens windows; options are those of a browser context."""
     opened: list[Window] = []
 
     def open_(**options: object) -> Window:
         context = chromium.new_context(ignore_https_errors=True, **options)  # type: ignore[arg-type]
         context.set_default_timeout(10_000)
-        window = Window(context, context.new_page(), site.url)
+        window = Window(context, context.new_page(), site.url, cookies=cookies)
         window.page.on("console", lambda message: note(window, message.type, message.text))
         window.page.on("pageerror", lambda error: window.complaints.append(f"script: {error}"))
         window.page.on("dialog", lambda dialog: window.complaints.append(f"dialog: {dialog.message}"))

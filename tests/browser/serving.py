@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
@@ -36,6 +37,7 @@ FLAGS = [
     "--no-first-run",
 ]
 START_SECONDS = 30
+Cookies = list[dict[str, Any]]
 #: What must stay text wherever it is shown.
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -118,6 +120,12 @@ class Window:
     page: Page
     url: str
     complaints: list[str] = field(default_factory=list)
+    cookies: Cookies = field(default_factory=list)
+
+    def enter(self) -> Page:
+        """Go on with the session that all tests share; only those about signing in sign in."""
+        self.context.add_cookies(self.cookies)  # type: ignore[arg-type]
+        return self.page
 
     def go(self, path: str) -> Page:
         self.page.goto(self.url + path)

@@ -53,7 +53,7 @@ def test_a_rollout_from_preview_to_abort(site: Site, open_window: Opens, scripts
     site.roll_out(name, "1.0", Target(group=name), [{"percent": 100}])
     site.run(fleet, 2)
     window = open_window(java_script_enabled=scripts)
-    window.sign_in()
+    window.enter()
 
     page = window.go(f"/rollouts/new?artifact={name}/2.0")
     page.get_by_label("Target", exact=True).select_option("group")
@@ -116,7 +116,7 @@ def test_a_live_page_follows_and_never_moves_an_open_sheet(site: Site, open_wind
     fleet = site.devices("live", 4, "live")
     made = site.roll_out("live-model", "1", Target(group="live"), [{"percent": 50}, {"percent": 100}])
     window = open_window()
-    window.sign_in()
+    window.enter()
     page = window.go(f"/rollouts/{made.id}")
     expect(page.locator("#live-word")).to_have_text("Live")
     page.locator("summary", has_text="Halt rollout").click()
@@ -129,30 +129,34 @@ def test_a_live_page_follows_and_never_moves_an_open_sheet(site: Site, open_wind
     assert get_rollout(site.scope, site.node, made.id).state == "completed"
 
 
-def test_adding_and_decommissioning_a_device(site: Site, open_window: Opens) -> None:
-    window = open_window()
-    window.sign_in()
+@scripts
+def test_adding_and_decommissioning_a_device(site: Site, open_window: Opens, scripts: bool) -> None:
+    name = f"added-{'js' if scripts else 'plain'}"
+    window = open_window(java_script_enabled=scripts)
+    window.enter()
     page = window.go("/add-device")
     page.get_by_label("Tags to give").fill("site")
     press(page, "Mint token")
     expect(page.get_by_text("site must be key=value").first).to_be_visible()
     page.get_by_label("Tags to give").fill("site=plant-8")
-    page.get_by_label("Device name, optional").fill("added-1")
+    page.get_by_label("Device name, optional").fill(name)
     press(page, "Mint token")
     token = page.locator("#token").inner_text()
     command = page.locator("#command").inner_text()
     assert token.startswith("tge_")
     assert token not in command
-    assert "added-1" in command
+    assert name in command
     expect(page.locator("#arrival")).to_contain_text("Waiting on the first POST")
-    enrollment.enroll(site.node, Enroll(token=token, csr_pem=csr(new_key()), agent_version="0.1.0", device="added-1"))
+    enrollment.enroll(site.node, Enroll(token=token, csr_pem=csr(new_key()), agent_version="0.1.0", device=name))
+    if not scripts:
+        page.get_by_role("link", name="Look again").click()
     expect(page.locator("#arrival")).to_contain_text("has its certificate")
 
-    page.get_by_role("link", name="added-1").first.click()
+    page.get_by_role("link", name=name).first.click()
     expect(page.locator("#identity")).to_contain_text("EC P-256, made on the device")
     expect(page.locator("#standing")).to_contain_text("site=plant-8")
     page.get_by_text("Decommission device").first.click()
-    page.get_by_label("Type the device name").fill("added-1")
+    page.get_by_label("Type the device name").fill(name)
     press(page, "Decommission device", "details[open]")
     expect(page.locator("#standing")).to_contain_text("decommissioned")
     expect(page.get_by_role("button", name="Recover")).to_have_attribute("aria-disabled", "true")
@@ -161,7 +165,7 @@ def test_adding_and_decommissioning_a_device(site: Site, open_window: Opens) -> 
 def test_a_device_is_held_and_released_without_scripts(site: Site, open_window: Opens) -> None:
     site.devices("holdable", 1)
     window = open_window(java_script_enabled=False)
-    window.sign_in()
+    window.enter()
     page = window.go("/devices/holdable-00")
     page.get_by_text("Hold device").first.click()
     page.get_by_label("Reason (goes to audit)").fill("in repair")
@@ -180,7 +184,7 @@ def test_publishing_and_withdrawing(site: Site, open_window: Opens, tmp_path: Pa
     file = tmp_path / "model.onnx"
     file.write_bytes(b"weights" * 100_000)
     window = open_window(java_script_enabled=scripts)
-    window.sign_in()
+    window.enter()
     page = window.go("/publish")
     for version, told in (("1.0 beta", "must match"), ("1.0", "")):
         page.get_by_label("Artifact name").fill(name)
@@ -202,7 +206,7 @@ def test_publishing_and_withdrawing(site: Site, open_window: Opens, tmp_path: Pa
 
 def test_the_audit_log_is_verified_and_exported(site: Site, open_window: Opens) -> None:
     window = open_window(java_script_enabled=False, accept_downloads=True)
-    window.sign_in()
+    window.enter()
     page = window.go("/audit?action=artifact.*")
     press(page, "Verify the chain now")
     expect(page.get_by_text("chain whole")).to_be_visible()
@@ -235,7 +239,7 @@ def test_a_viewer_sees_why_nothing_can_be_done(site: Site, open_window: Opens) -
 
 def test_a_form_of_another_session_or_site_is_refused(site: Site, open_window: Opens) -> None:
     window = open_window()
-    window.sign_in()
+    window.enter()
     stale = window.context.request.post(f"{site.url}/add-device", form={"csrf": "guessed", "uses": "1"})
     assert stale.status == 403
     assert "not of your session" in stale.text()
@@ -244,3 +248,49 @@ def test_a_form_of_another_session_or_site_is_refused(site: Site, open_window: O
     )
     assert foreign.status == 403
     assert window.go("/").get_by_role("heading", name="Overview").is_visible()
+
+
+def test_a_rollout_is_halted_by_keyboard_alone(site: Site, open_window: Opens) -> None:
+    site.publish("keys-model", "1")
+    site.devices("keys", 2, "keys")
+    made = site.roll_out("keys-model", "1", Target(group="keys"), [{"percent": 50}, {"percent": 100}])
+    window = open_window()
+    page = window.enter()
+    window.go(f"/rollouts/{made.id}")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    halt = page.locator("summary", has_text="Halt rollout")
+    for _ in range(6):  # crumbs and the verbs before it, in the order of reading
+        page.keyboard.press("Tab")
+        if halt.evaluate("element => element === document.activeElement"):
+            break
+    expect(halt).to_be_focused()
+    assert halt.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    sheet = page.locator("details[open]")
+    expect(sheet).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Reason (goes to audit)")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(sheet).to_have_count(0)
+    expect(halt).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type(" by hand")
+    settled(page)
+    page.keyboard.press("Enter")
+    expect(page.locator("#standing")).to_contain_text("halted")
+    assert "by hand" in get_rollout(site.scope, site.node, made.id).reason
+
+
+def test_live_updates_end_with_the_role(site: Site, open_window: Opens) -> None:
+    grants = [people.NamedGrant("viewer", "default")]
+    people.create_operator(site.scope, site.node, name="leaver", roles=grants, password=PASSWORD)
+    window = open_window()
+    page = window.sign_in("leaver")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    people.disable_operator(site.scope, site.node, "leaver")
+    expect(page.locator("#live-word")).to_have_text("Not live, signed out", timeout=15_000)
+    window.go("/devices")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
