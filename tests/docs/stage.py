@@ -120,7 +120,12 @@ class Stage:
         until(f"{count} devices of rollout {number} are {state}", reached)
 
     def comes_online(self, name: str) -> None:
-        until(f"{name} is online", lambda: self.devices[name].online(self.api))
+        def online() -> bool:
+            ended = self.processes.exit_code(name)
+            assert ended is None, f"the agent of {name} ended with {ended}"
+            return self.devices[name].online(self.api)
+
+        until(f"{name} is online", online)
 
     def goes_offline(self, name: str) -> None:
         until(f"{name} is offline", lambda: not self.devices[name].online(self.api))
@@ -157,7 +162,7 @@ def _scene(pattern: str, act: Callable[..., None]) -> tuple[re.Pattern[str], Cal
     return re.compile(pattern), act
 
 
-_NAMES = r"([a-z0-9-]+(?:(?: and | )[a-z0-9-]+)*)"
+_NAMES = r"(?!the )([a-z0-9-]+(?:(?: and | )[a-z0-9-]+)*)"
 _SCENES = (
     _scene(rf"devices arrive: {_NAMES}", Stage.arrive),
     _scene(r"(\S+) (\S+) is published", Stage.publish),
@@ -208,5 +213,9 @@ def stage(folder: Path, name: str, *, browser: bool) -> Iterator[Stage]:
         serve(node, processes)
         known = {"TIDEGATE_URL": node.console_url, "TIDEGATE_CA": str(node.ca)}
         shell = stack.enter_context(Shell(folder, environment(folder) | known))
+        if browser:
+            # Where the console has no way of its own the commands go on: the person is signed in there as well.
+            status, said = shell.run("tidegate login --name admin --password-file admin.password")
+            assert status == 0, said
         window = stack.enter_context(console(node.console_url, folder)) if browser else None
         yield Stage(node, processes, shell, window, name)
