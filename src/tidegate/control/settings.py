@@ -64,6 +64,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     upload_keep_hours: Annotated[int, _help("How long an upload that nobody continues is kept.", ge=1, le=24 * 365)] = (
         48
     )
+    four_eyes: Annotated[
+        bool, _help("Approve and resume need another person than the one who created the rollout.")
+    ] = False
     device_events_days: Annotated[
         int, _help("How long the history of devices is kept; the audit log is never pruned.", ge=1, le=3650)
     ] = 180

@@ -89,7 +89,7 @@ class Heartbeat(Request, frozen=True):
     installation: InstallationId
     installed: Annotated[tuple[Installed, ...], Meta(max_length=256)] = ()
     in_progress: Annotated[tuple[InProgress, ...], Meta(max_length=256)] = ()
-    seen: Sha256 | Literal[""] = ""
+    seen: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$(?!\\n)")] = ""
     wait_seconds: Annotated[int, Meta(ge=0, le=60)] = 0
     waiting_on: Reason = ""
 

@@ -162,6 +162,7 @@ class NewRow:
     labels: tuple[str, ...]
     baseline: bool
     created_by: str
+    four_eyes_person: str | None
     start_at: datetime | None
 
 
@@ -180,6 +181,7 @@ def insert(tx: Connection, new: NewRow, now: datetime) -> RolloutId:
         "baseline": new.baseline,
         "created_at": now,
         "created_by": new.created_by,
+        "four_eyes_person": new.four_eyes_person,
         "start_at": new.start_at,
     }
     rollout_id = RolloutId(int(tx.execute(rollouts.insert().values(values).returning(rollouts.c.id)).scalar_one()))
@@ -314,6 +316,7 @@ def record(row: Row[Any]) -> RolloutRecord:
         baseline=row.baseline,
         created_at=row.created_at,
         created_by=row.created_by,
+        four_eyes_person=row.four_eyes_person,
         halted_seconds=row.halted_seconds,
         first_served_at=row.first_served_at,
         generation=row.generation,

@@ -247,6 +247,7 @@ rollouts = Table(
     Column("baseline", Boolean, nullable=False, server_default=sa.false()),
     Column("created_at", Instant, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("four_eyes_person", Text),  # the creator, who then neither approves nor resumes
     Column("start_at", Instant),
     Column("released_wave", SmallInteger, nullable=False, server_default="0"),  # 0: none; a release raises it
     Column("resume_count", Integer, nullable=False, server_default="0"),

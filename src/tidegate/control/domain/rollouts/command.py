@@ -67,6 +67,16 @@ def refusal(rollout: Rollout, verb: Verb, *, newer_served: bool = False) -> str 
     return None
 
 
+def four_eyes(verb: Verb, creator: str | None, person: str) -> str | None:
+    """Why `person` may not go on with a rollout that asks for four eyes; `creator` is None where it does not.
+
+    An API key counts as its maker, so a rollout made by one's own key is one's own.
+    """
+    if creator is None or verb not in (Verb.APPROVE, Verb.RESUME) or person != creator:
+        return None
+    return f"cannot {verb.value} one's own rollout: four_eyes asks for another person with {PERMISSION[verb]}"
+
+
 def command(rollout: Rollout, verb: Verb, tally: Tally, *, newer_served: bool = False) -> Commanded:
     """What `verb` does to `rollout`.
 

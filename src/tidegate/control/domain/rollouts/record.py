@@ -39,6 +39,7 @@ class RolloutRecord:
     halted_seconds: int
     first_served_at: datetime | None
     generation: int
+    four_eyes_person: str | None = None
 
     def context(self) -> Context:
         strategy = self.rollout.strategy

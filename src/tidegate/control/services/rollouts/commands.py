@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Scope
-from tidegate.control.domain.rollouts.command import PERMISSION, Commanded, command, refusal
+from tidegate.control.domain.rollouts.command import PERMISSION, Commanded, command, four_eyes, refusal
 from tidegate.control.domain.rollouts.model import (
     FAILURES,
     WITH_LEAVE,
@@ -26,7 +26,7 @@ from tidegate.control.services.rollouts import planning
 from tidegate.control.services.rollouts.read import detail, require
 from tidegate.control.services.rollouts.views import AbortPreview, RolloutDetail
 from tidegate.control.store import assignments, engine, rollout_lists, rollouts
-from tidegate.errors import Conflict, FieldError, Invalid
+from tidegate.errors import Conflict, FieldError, Forbidden, Invalid
 from tidegate.ids import RolloutId
 
 _S = AssignmentState
@@ -43,6 +43,7 @@ def command_rollout(
         generation: when given, the one that the operator saw.
 
     Raises:
+        Forbidden: the permission is missing, or four eyes are asked for and these are the creator's.
         IllegalTransition: the verb does not apply to this state.
         Conflict: the rollout changed since `generation`.
     """
@@ -59,6 +60,9 @@ def command_rollout(
                 f"cannot {verb.value} rollout {rollout_id}: it changed since you looked; look again",
                 type="generation-changed",
             )
+        own = four_eyes(verb, record.four_eyes_person, scope.person)
+        if own is not None:
+            raise Forbidden(own, permission=PERMISSION[verb], type="four-eyes")
         now = engine.now(tx)
         tally = planning.tallied(tx, record, now)
         newer = rollouts.newer_served(tx, record)

@@ -100,6 +100,7 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
             labels=tuple(spec.label for spec in resolved.strategy.waves),
             baseline=request.baseline,
             created_by=str(scope.actor),
+            four_eyes_person=scope.person if node.settings.four_eyes else None,
             start_at=request.start_at,
         )
         rollout_id = rollouts.insert(tx, new, now)

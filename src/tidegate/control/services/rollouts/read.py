@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row
 
 from tidegate.control.domain.access import Scope
-from tidegate.control.domain.rollouts.command import PERMISSION, refusal
+from tidegate.control.domain.rollouts.command import PERMISSION, four_eyes, refusal
 from tidegate.control.domain.rollouts.model import AssignmentState, Nothing, Reverting, RolloutState, Tally, Verb
 from tidegate.control.domain.rollouts.plan import plan
 from tidegate.control.domain.rollouts.record import RolloutRecord
@@ -199,6 +199,8 @@ def _verb(scope: Scope, record: RolloutRecord, verb: Verb, *, newer_served: bool
     why_not = refusal(record.rollout, verb, newer_served=newer_served) or ""
     if not why_not and not scope.allows(permission):
         why_not = f"needs the permission {permission}"
+    if not why_not:
+        why_not = four_eyes(verb, record.four_eyes_person, scope.person) or ""
     return VerbView(verb, permission, why_not)
 
 

@@ -330,6 +330,7 @@ def upgrade() -> None:
         sa.Column("baseline", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("four_eyes_person", sa.Text(), nullable=True),
         sa.Column("start_at", sa.BigInteger(), nullable=True),
         sa.Column("released_wave", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("resume_count", sa.Integer(), server_default="0", nullable=False),
