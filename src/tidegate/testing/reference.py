@@ -40,7 +40,7 @@ def _kind(kind: Any) -> str:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if isinstance(kind, types.UnionType):
         return " or ".join("nothing" if part is type(None) else _kind(part) for part in typing.get_args(kind))
-    return {"str": "text", "int": "integer", "bool": "yes or no", "Path": "path"}[kind.__name__]
+    return {"str": "text", "int": "integer", "bool": "true or false", "Path": "path"}[kind.__name__]
 
 
 def _limits(meta: msgspec.Meta) -> str:
@@ -48,6 +48,8 @@ def _limits(meta: msgspec.Meta) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return "" if value in ("", None) else f"`{value}`"
 
 
