@@ -20,7 +20,8 @@ from tidegate.testing.live import Api, LiveNode, initialise, publish, serve
 from tidegate.testing.processes import Processes
 
 PROBES = [{"kind": "exec", "name": "check", "attempts": 1, "interval_seconds": 0}]
-_COMMAND = re.compile(r"^\s*(curl -fsSk .*)$", re.MULTILINE)
+#: Over several lines where each but the last ends in a backslash, as the console shows it.
+_COMMAND = re.compile(r"^\s*(curl -fsSk (?:[^\n]*\\\n)*[^\n]*)$", re.MULTILINE)
 _TOKEN = re.compile(r"\btge_\S+")
 
 
