@@ -29,10 +29,10 @@ system: ## install what the tests need from the system (PostgreSQL, Chromium, ng
 	@./deploy/test-system.sh
 
 test: system $(VENV)/dev.done ## every test, after installing what it needs
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/dev.done ## the inner loop: no slow and no browser tests
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
 check: $(VENV)/dev.done ## format, lint, types, import contracts
 	$(BIN)/ruff format --check src tests bench
