@@ -29,6 +29,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end when the last step has; else stay until Ctrl-C")
     parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="at the end, write the documents' pictures")
     options = parser.parse_args()
+    # Said, not inherited: a shell that starts it in the background has switched SIGINT off.
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="tidegate-demo-") as temporary, Screen() as screen:
         folder = Path(temporary)
