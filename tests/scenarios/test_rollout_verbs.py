@@ -180,7 +180,7 @@ def test_abort_revert_reaches_the_offline_device_months_later(node: Node) -> Non
     settle(node, fleet, 3)
     assert [device.runs.get("vad") for device in fleet] == ["6", "5", "5", "5", None]
     assert now(node, rollout).counts == {S.HEALTHY: 1, S.REVERTED: 4}
-    assert "when they next check in" in now(node, rollout).waiting_on
+    assert "at the next check-in" in now(node, rollout).waiting_on
     elapse(node, 86_400 * 100)
     away.online = True
     settle(node, fleet, 2)

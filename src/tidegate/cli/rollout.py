@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
-from tidegate.cli.rollout_show import bars, preview_lines, show
+from tidegate.cli.rollout_show import bars, counted, preview_lines, show
 from tidegate.errors import FieldError, Invalid
 
 _ENDED = ("completed", "aborted")
@@ -114,7 +114,7 @@ def create(cli: Cli, /, yes: bool, **options: Any) -> None:
         found = cli.client.call("POST", "/v1/rollouts/preview", body=request)
         for line in preview_lines(found):
             cli.out.say(line)
-        click.confirm(f"Create rollout to {found['target_size']:,} devices?", abort=True, err=True)
+        click.confirm(f"Create rollout to {counted(found['target_size'])}?", abort=True, err=True)
     made = cli.client.call("POST", "/v1/rollouts", body=request, creates=True)
     cli.out.data(made, "\n".join([f"rollout {made['id']} is created", *show(made)]))
 
@@ -240,12 +240,12 @@ def abort(cli: Cli, rollout: int, policy: str, reason: str, yes: bool) -> None:
     if not yes:
         found = cli.client.call("GET", _path(rollout, "abort"))
         skipped = sum(found["skipped"].values())
-        cli.out.say(f"{skipped:,} devices become skipped; {found['finishing']:,} already applying finish")
+        cli.out.say(f"skipped: {counted(skipped)}; already applying, will finish: {found['finishing']:,}")
         if policy == "keep":
-            cli.out.say(f"{found['stay']:,} healthy devices keep running it")
+            cli.out.say(f"healthy devices that keep running it: {found['stay']:,}")
         for way in found["back"] if policy == "revert" else ():
             goal = f"go back to {way['version']}" if way["version"] else "remove it"
-            cli.out.say(f"{way['devices']:,} devices {goal}, {way['offline']:,} of them when they next check in")
+            cli.out.say(f"{counted(way['devices'])} {goal}, {way['offline']:,} of them at the next check-in")
         click.confirm(f"Abort rollout {rollout} with {policy}? It cannot be resumed.", abort=True, err=True)
     _verb(cli, rollout, "abort", {"policy": policy, "reason": reason})
 

@@ -44,16 +44,21 @@ def _cells(count: int, size: int) -> int:
     return max(1, round(_WIDTH * count / size)) if count and size else 0
 
 
+def counted(devices: int) -> str:
+    """A number of devices in words."""
+    return "1 device" if devices == 1 else f"{devices:,} devices"
+
+
 def preview_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What creating would do, a line each."""
-    yield f"{found['artifact']} {found['version']} to {found['target_size']:,} devices in {len(found['waves'])} waves"
+    yield f"{found['artifact']} {found['version']} to {counted(found['target_size'])} in {len(found['waves'])} waves"
     for wave in found["waves"]:
         soak = f", then {wave['soak_seconds']} s soak" if wave["soak_seconds"] else ""
         yield (
-            f"  wave {wave['wave']} {wave['label']}: {wave['size']:,} devices, {wave['approval']}{soak};"
+            f"  wave {wave['wave']} {wave['label']}: {counted(wave['size'])}, {wave['approval']}{soak};"
             f" halts above {wave['tolerated']:,} failures"
         )
-    yield f"  at most {found['max_in_flight']:,} devices at work at once"
+    yield f"  at most {counted(found['max_in_flight'])} at work at once"
     yield from _named("on hold", found["held"], found["held_count"])
     misfits = [f"{one['device']} ({one['reason']})" for one in found["incompatible"]]
     yield from _named("not compatible", misfits, found["incompatible_count"])

@@ -116,5 +116,5 @@ def _reverting(waiting: Reverting) -> str:
     if waiting.reverting:
         parts.append(f"{devices(waiting.reverting)} going back")
     if waiting.to_decide:
-        parts.append(f"{devices(waiting.to_decide)} that go back when they next check in")
+        parts.append(f"{devices(waiting.to_decide)} to go back at the next check-in")
     return f"Waiting on {'; '.join(parts)}"
