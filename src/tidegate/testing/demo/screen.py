@@ -29,6 +29,7 @@ class WaveLine:
     size: int
     healthy: int
     back: int
+    reverted: int
     failed: int
     released: bool
 
@@ -106,11 +107,14 @@ class Screen:
         grid = Table.grid(padding=(0, 1))
         for wave in self.picture.waves:
             style = "red" if wave.failed + wave.back else "green"
-            bar = ProgressBar(total=max(wave.size, 1), completed=wave.healthy + wave.back + wave.failed, width=36,
+            bar = ProgressBar(total=max(wave.size, 1), width=36,
+                              completed=wave.healthy + wave.back + wave.reverted + wave.failed,
                               complete_style=style, finished_style=style)  # fmt: skip
             words = f"{wave.healthy} of {wave.size} healthy"
             if wave.back:
                 words += f", {wave.back} rolled_back"
+            if wave.reverted:
+                words += f", {wave.reverted} reverted"
             if wave.failed:
                 words += f", {wave.failed} failed"
             grid.add_row(f"wave {wave.number} to {wave.percent} %", bar, words if wave.released else "not released")

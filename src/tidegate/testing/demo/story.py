@@ -145,7 +145,7 @@ class Story:
         picture.waves = [
             WaveLine(
                 wave["wave"], str(wave["percent"]), wave["size"], wave["counts"].get("healthy", 0),
-                wave["counts"].get("rolled_back", 0) + wave["counts"].get("reverted", 0),
+                wave["counts"].get("rolled_back", 0), wave["counts"].get("reverted", 0),
                 wave["counts"].get("failed", 0), wave["released"],
             )
             for wave in detail["waves"]
