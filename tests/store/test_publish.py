@@ -267,6 +267,16 @@ def test_an_upload_that_is_not_whole_or_not_there_is_refused(node: Node, scope: 
         artifacts.publish(scope, node, gone)
 
 
+def test_an_empty_file_is_refused_because_a_version_never_changes(node: Node, scope: Scope) -> None:
+    upload = uploads.upload_stream(scope, node, "model.onnx", 0, [])
+    request = PublishArtifact(name="vad", version="5", files=(NewFile(name="m", upload=upload.id),), manifest=MANIFEST)
+    before = _everything(node)
+    with pytest.raises(Invalid, match="must not be empty") as refused:
+        artifacts.publish(scope, node, request)
+    assert [error.pointer for error in refused.value.errors] == ["/files/0/upload"]
+    assert _everything(node) == before
+
+
 def test_who_may_not_publish_is_told_which_permission(node: Node, scope: Scope) -> None:
     request = _request(scope, node, "5")
     viewer = Scope(scope.actor, scope.fleet_id, scope.fleet, frozenset({"artifacts.read"}))

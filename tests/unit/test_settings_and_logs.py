@@ -41,6 +41,15 @@ def test_what_cannot_be_used_is_named(text: str, named: str, tmp_path: Path) -> 
     assert "secret" not in caught.value.detail
 
 
+def test_a_file_that_is_wrong_or_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.toml"
+    with pytest.raises(Invalid, match="tidegate init"):
+        settings.load(file)
+    file.write_text("wibble = 1\n")
+    with pytest.raises(Invalid, match=rf"wibble.*, in {file}"):
+        settings.load(file)
+
+
 def test_what_init_writes_is_what_serve_reads(tmp_path: Path) -> None:
     values: dict[str, str | int] = {"console_bind": "[::1]:0", "trust_domain": "a.b", "interval_seconds": 5}
     (tmp_path / "tidegate.toml").write_text(settings.render(values))

@@ -13,7 +13,7 @@ import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
 from tidegate.cli.rollout_show import bars, counted, preview_lines, show
-from tidegate.errors import FieldError, Invalid
+from tidegate.errors import FieldError, Invalid, Unavailable
 
 _ENDED = ("completed", "aborted")
 _LIST = ("id", "artifact", "version", "state", "target", "target_size", "waiting_on")
@@ -167,7 +167,16 @@ def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: flo
     give_up = time.monotonic() + timeout_seconds if timeout_seconds else None
     last = ""
     while True:
-        found = cli.client.call("GET", _path(rollout))
+        try:
+            found = cli.client.call("GET", _path(rollout))
+        except Unavailable as error:  # a node that restarts is not the end of a watch
+            if give_up is not None and time.monotonic() > give_up:
+                raise
+            if last != error.detail:
+                cli.out.say(f"{error.detail}; trying again")
+                last = error.detail
+            time.sleep(interval_seconds)
+            continue
         now = f"{found['state']}: {found['waiting_on']}"
         if now != last:
             cli.out.say(now)

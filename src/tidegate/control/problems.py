@@ -145,6 +145,28 @@ def refuse_nul(body: bytes) -> None:
         raise Invalid("cannot accept the body: text must not contain the character U+0000")
 
 
+#: What the wire's patterns mean, for people; a pattern that is not here is shown as it is.
+_PATTERNS = {
+    "^[a-z0-9][a-z0-9._-]{0,62}$": "1 to 63 lower-case letters, digits, '.', '_' or '-', the first a letter or digit",
+    "^[a-z0-9][a-z0-9._-]{0,127}$": "1 to 128 lower-case letters, digits, '.', '_' or '-', the first a letter or digit",
+    "^[a-z0-9][a-z0-9-]{0,62}$": "1 to 63 lower-case letters, digits or '-', the first a letter or digit",
+    "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$": "1 to 128 letters, digits, '.', '_', '+', '-', the first a letter or digit",
+    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
+    "^[0-9a-f]{32}$": "32 hexadecimal digits in lower case",
+}
+_MATCHING = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$", re.DOTALL)
+
+
+def _in_words(rule: str) -> str:
+    """msgspec's rule as a person reads it."""
+    said = _MATCHING.match(rule.strip())
+    if said is not None:
+        pattern = said["pattern"].replace("\\\\", "\\").removesuffix(r"(?!\n)")
+        if pattern in _PATTERNS:
+            return f"must be {_PATTERNS[pattern]}"
+    return rule[:1].lower() + rule[1:]
+
+
 def invalid_from(error: msgspec.ValidationError, what: str) -> Invalid:
     """msgspec's refusal, with its path as a JSON pointer; `what` is "body" or "query"."""
     text = str(error)
@@ -161,6 +183,8 @@ def invalid_from(error: msgspec.ValidationError, what: str) -> Invalid:
     if field:
         rule = "is unknown" if "unknown" in rule else "is missing"
         return Invalid(f"cannot accept the {what}: {pointer} {rule}", (FieldError(pointer, rule),))
-    rule = rule[:1].lower() + rule[1:]
+    rule = _in_words(rule)
+    if pointer and rule.startswith("must "):
+        return Invalid(f"cannot accept the {what}: {pointer} {rule}", (FieldError(pointer, rule),))
     where = f" at {pointer}" if pointer else ""
     return Invalid(f"cannot accept the {what}: {rule}{where}", (FieldError(pointer, rule),))

@@ -148,9 +148,15 @@ def load(path: Path) -> Settings:
         if path.stat().st_size > _MAX_BYTES:
             raise Invalid(f"cannot use the settings: {path} is larger than {_MAX_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        hint = "make a node with tidegate init, or name its settings file with --config"
+        raise Invalid(f"cannot read the settings: there is no {path}; {hint}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot read the settings: {error}") from error
-    return parse(text, folder=path.parent.absolute())
+    try:
+        return parse(text, folder=path.parent.absolute())
+    except Invalid as error:
+        raise Invalid(f"{error.detail}, in {path}", error.errors, type=error.type) from error
 
 
 def render(values: dict[str, str | int]) -> str:

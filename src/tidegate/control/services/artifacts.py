@@ -213,6 +213,9 @@ def _payload(request: PublishArtifact, sources: list[Upload]) -> tuple[PayloadFi
         if source.sha256 is None:
             rule = f"must be whole: {source.received} of {source.length} bytes were received"
             raise Invalid(f"cannot publish: the upload {rule}", (FieldError(f"/files/{index}/upload", rule),))
+        if source.length == 0:
+            rule = f"must not be empty: {file.name} has no bytes, and a version never changes"
+            raise Invalid(f"cannot publish: the upload {rule}", (FieldError(f"/files/{index}/upload", rule),))
         files.append(PayloadFile(file.name, source.sha256, source.length))
     return tuple(files)
 
