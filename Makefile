@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check fix bench docs lock migration system clean
+.PHONY: help demo test test-fast coverage check fix bench docs lock migration system clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,11 @@ test: system $(VENV)/dev.done ## every test, after installing what it needs
 test-fast: $(VENV)/dev.done ## the inner loop: no slow and no browser tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
+coverage: $(VENV)/dev.done ## what the inner loop's tests reach, by line and branch
+	$(BIN)/python -m coverage run -m pytest -m "not slow and not browser" $(ARGS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
 check: $(VENV)/dev.done ## format, lint, types, import contracts
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
@@ -52,6 +57,7 @@ docs: $(VENV)/dev.done ## generated reference and screenshots
 	$(BIN)/python -m tidegate.testing.demo --once --screenshots docs/images
 
 lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement files
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra server --extra agent pyproject.toml requirements/build.in -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/run.txt --extra server --extra agent --extra demo pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/demo.txt --extra server --extra agent --extra demo --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
