@@ -23,7 +23,7 @@ from tidegate.control.problems import MethodNotAllowed, understood
 from tidegate.control.services import registration, renewal, work
 from tidegate.control.services.hub import Change
 from tidegate.control.services.node import Node
-from tidegate.errors import NotFound, Refused
+from tidegate.errors import Defect, NotFound, Refused
 from tidegate.ids import DeviceId
 from tidegate.wire import device as wire
 from tidegate.wire.device_calls import MOST_BYTES, PREFIX
@@ -137,7 +137,7 @@ class ChannelApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise NotImplementedError(f"the device channel speaks HTTP, not {scope['type']}")
+            raise Defect(f"the device channel speaks HTTP, not {scope['type']}")
         path: str = scope["path"]
         try:
             if path.startswith(_REPOSITORY):
