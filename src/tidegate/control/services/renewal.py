@@ -91,6 +91,7 @@ def conflict(node: Node, identity: store.Identity) -> bool:
             "a certificate that was replaced is still in use: an old copy of the device's key, or a clone of its disk"
         )
         device_store.add_event(tx, identity.fleet_id, device_id, "identity-conflict", text, now)
+    node.hub.nudge("devices", identity.fleet_id, ())  # no device's desired state is another; open pages show it
     return True
 
 
