@@ -102,8 +102,14 @@ def test_use_of_a_retired_certificate_is_an_identity_conflict_noted_once(node: N
             old = SimulatedDevice(app, joined(node, scope))
             enroll(node, devices.recover(scope, node, "cam-1").secret, new_key())
             await app.identities.refresh()
+            told: list[bool] = []  # at each nudge, whether it can be read already
+            stop = node.hub.subscribe(
+                lambda _: told.append(devices.get(scope, node, "cam-1").view.device.identity_conflict_at is not None)
+            )
             for _ in range(3):
                 assert await refusal(old) == (403, "certificate-replaced")
+            stop()
+            assert told == [True]  # open pages show it
         detail = devices.get(scope, node, "cam-1")
         assert detail.view.device.identity_conflict_at is not None
         assert [event.kind for event in detail.events].count("identity-conflict") == 1
