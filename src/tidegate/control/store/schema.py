@@ -363,6 +363,26 @@ sessions = Table(
     Column("expires_at", Instant, nullable=False),
     Column("last_used_at", Instant, nullable=False),
     Column("user_agent", Text, nullable=False, server_default=""),
+    Column("address", Text, nullable=False, server_default=""),  # where it began
+)  # fmt: skip
+
+# Browsers that an operator has signed in with: what fails elsewhere under the same name does not slow them down.
+known_browsers = Table(
+    "known_browsers", metadata,
+    Column("secret_sha256", Text, primary_key=True),
+    Column("operator_id", Id, ForeignKey("operators.id"), nullable=False, index=True),
+    Column("last_used_at", Instant, nullable=False),
+)  # fmt: skip
+
+# Own roles; the fixed ones are code. Grants and keys refer to a role by its name, which never changes.
+roles = Table(
+    "roles", metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("permissions", Text, nullable=False),  # JSON array
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("changed_at", Instant, nullable=False),
 )  # fmt: skip
 
 api_keys = Table(

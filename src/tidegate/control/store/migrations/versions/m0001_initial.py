@@ -98,6 +98,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_operators_name")),
     )
     op.create_table(
+        "roles",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), server_default="", nullable=False),
+        sa.Column("permissions", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_roles")),
+    )
+    op.create_table(
         "artifacts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -183,6 +193,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("fleet_id", "name", name=op.f("uq_groups_fleet_id_name")),
     )
     op.create_table(
+        "known_browsers",
+        sa.Column("secret_sha256", sa.Text(), nullable=False),
+        sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_known_browsers_operator_id")),
+        sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_known_browsers")),
+    )
+    op.create_index(op.f("ix_known_browsers_operator_id"), "known_browsers", ["operator_id"], unique=False)
+    op.create_table(
         "operator_roles",
         sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
@@ -199,6 +218,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("last_used_at", sa.BigInteger(), nullable=False),
         sa.Column("user_agent", sa.Text(), server_default="", nullable=False),
+        sa.Column("address", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_sessions_operator_id")),
         sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_sessions")),
     )
