@@ -194,6 +194,76 @@ artifacts = Table(
     UniqueConstraint("fleet_id", "name", "version"),
 )  # fmt: skip
 
+# A movable label of one artifact name; the label itself is never signed: devices see the version a rollout resolved.
+channels = Table(
+    "channels", metadata,
+    _pk(),
+    _fleet(),
+    Column("artifact_name", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("artifact_id", Id, ForeignKey("artifacts.id"), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("moved_at", Instant, nullable=False),
+    Column("moved_by", Text, nullable=False),
+    UniqueConstraint("fleet_id", "artifact_name", "name"),
+)  # fmt: skip
+
+# By names, not by the channel's row: what a deleted channel pointed at stays told.
+channel_moves = Table(
+    "channel_moves", metadata,
+    _pk(),
+    _fleet(),
+    Column("artifact_name", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("from_version", Text),  # null: created here
+    Column("to_version", Text),  # null: deleted here
+    Column("at", Instant, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Index("ix_channel_moves_fleet_id_artifact_name_channel", "fleet_id", "artifact_name", "channel", "id"),
+)  # fmt: skip
+
+sboms = Table(
+    "sboms", metadata,
+    _pk(),
+    _fleet(),
+    Column("artifact_id", Id, ForeignKey("artifacts.id"), nullable=False),
+    Column("state", Text, nullable=False),  # received | valid | invalid
+    Column("sha256", Text, nullable=False, index=True),  # of the bytes as they were sent, a blob
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("received_by", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("claimed_until", Instant),  # a worker is at it; when it has passed, another may
+    Column("checked_at", Instant),
+    Column("format", Text, nullable=False, server_default=""),
+    Column("spec_version", Text, nullable=False, server_default=""),
+    Column("component_count", Integer, nullable=False, server_default="0"),
+    Column("licenses", Text, nullable=False, server_default="[]"),  # [[licence, components], …], the most frequent
+    Column("reasons", Text, nullable=False, server_default="[]"),  # [[pointer, rule], …] of an invalid one
+    Column("ended_at", Instant),
+    Column("ended_by", Text),
+    Column("ended_reason", Text),
+    # One is the version's; those before it stay as history.
+    Index("uq_sboms_artifact_id_current", "artifact_id", unique=True,
+          sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL")),
+    Index("ix_sboms_artifact_id_id", "artifact_id", "id"),
+    Index("ix_sboms_state", "state"),
+    CheckConstraint("state IN ('received', 'valid', 'invalid')", name="state"),
+)  # fmt: skip
+
+sbom_components = Table(
+    "sbom_components", metadata,
+    Column("sbom_id", Id, ForeignKey("sboms.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # from 0, as the document lists them
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False, server_default=""),
+    Column("purl", Text, nullable=False, server_default=""),
+    Column("license", Text, nullable=False, server_default=""),
+    Index("ix_sbom_components_name", "name"),
+)  # fmt: skip
+
 uploads = Table(
     "uploads", metadata,
     Column("id", Text, primary_key=True),
@@ -242,6 +312,7 @@ rollouts = Table(
     Column("reason", Text, nullable=False, server_default=""),  # why halted, aborted or waiting
     Column("strategy", Text, nullable=False),
     Column("probes", Text, nullable=False, server_default="[]"),
+    Column("channel", Text),  # the channel it was created from; the version was resolved then, once
     Column("target", Text, nullable=False),  # as asked: group, device names
     Column("target_size", Integer, nullable=False),
     Column("baseline", Boolean, nullable=False, server_default=sa.false()),

@@ -126,6 +126,26 @@ def upgrade() -> None:
         sa.UniqueConstraint("fleet_id", "name", "version", name=op.f("uq_artifacts_fleet_id_name_version")),
     )
     op.create_table(
+        "channel_moves",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("artifact_name", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("from_version", sa.Text(), nullable=True),
+        sa.Column("to_version", sa.Text(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_channel_moves_fleet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_channel_moves")),
+    )
+    op.create_index(
+        "ix_channel_moves_fleet_id_artifact_name_channel",
+        "channel_moves",
+        ["fleet_id", "artifact_name", "channel", "id"],
+        unique=False,
+    )
+    op.create_table(
         "devices",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -268,6 +288,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
     op.create_table(
+        "channels",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("artifact_name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("artifact_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("moved_at", sa.BigInteger(), nullable=False),
+        sa.Column("moved_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["artifact_id"], ["artifacts.id"], name=op.f("fk_channels_artifact_id")),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_channels_fleet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
+        sa.UniqueConstraint("fleet_id", "artifact_name", "name", name=op.f("uq_channels_fleet_id_artifact_name_name")),
+    )
+    op.create_index(op.f("ix_channels_artifact_id"), "channels", ["artifact_id"], unique=False)
+    op.create_table(
         "device_certificates",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=True),
@@ -345,6 +381,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("strategy", sa.Text(), nullable=False),
         sa.Column("probes", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("channel", sa.Text(), nullable=True),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("target_size", sa.Integer(), nullable=False),
         sa.Column("baseline", sa.Boolean(), server_default=sa.false(), nullable=False),
@@ -366,6 +403,44 @@ def upgrade() -> None:
     )
     op.create_index("ix_rollouts_fleet_id_artifact_name", "rollouts", ["fleet_id", "artifact_name"], unique=False)
     op.create_index("ix_rollouts_state", "rollouts", ["state"], unique=False)
+    op.create_table(
+        "sboms",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("artifact_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("received_by", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("claimed_until", sa.BigInteger(), nullable=True),
+        sa.Column("checked_at", sa.BigInteger(), nullable=True),
+        sa.Column("format", sa.Text(), server_default="", nullable=False),
+        sa.Column("spec_version", sa.Text(), server_default="", nullable=False),
+        sa.Column("component_count", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("licenses", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("reasons", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("ended_reason", sa.Text(), nullable=True),
+        sa.CheckConstraint("state IN ('received', 'valid', 'invalid')", name=op.f("ck_sboms_state")),
+        sa.ForeignKeyConstraint(["artifact_id"], ["artifacts.id"], name=op.f("fk_sboms_artifact_id")),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_sboms_fleet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sboms")),
+    )
+    op.create_index("ix_sboms_artifact_id_id", "sboms", ["artifact_id", "id"], unique=False)
+    op.create_index(op.f("ix_sboms_sha256"), "sboms", ["sha256"], unique=False)
+    op.create_index("ix_sboms_state", "sboms", ["state"], unique=False)
+    op.create_index(
+        "uq_sboms_artifact_id_current",
+        "sboms",
+        ["artifact_id"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_table(
         "assignments",
         sa.Column("rollout_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -449,3 +524,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["rollout_id"], ["rollouts.id"], name=op.f("fk_rollout_waves_rollout_id")),
         sa.PrimaryKeyConstraint("rollout_id", "wave", name=op.f("pk_rollout_waves")),
     )
+    op.create_table(
+        "sbom_components",
+        sa.Column("sbom_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), server_default="", nullable=False),
+        sa.Column("purl", sa.Text(), server_default="", nullable=False),
+        sa.Column("license", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["sbom_id"], ["sboms.id"], name=op.f("fk_sbom_components_sbom_id")),
+        sa.PrimaryKeyConstraint("sbom_id", "position", name=op.f("pk_sbom_components")),
+    )
+    op.create_index("ix_sbom_components_name", "sbom_components", ["name"], unique=False)
