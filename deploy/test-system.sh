@@ -9,6 +9,9 @@ command -v chromium >/dev/null || command -v chromium-browser >/dev/null || comm
 { command -v nginx || test -x /usr/sbin/nginx; } >/dev/null || missing+=(nginx-light)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v curl >/dev/null || missing+=(curl)
+# An OpenID provider and other programs of npm that tests run beside ours; locked by each folder's package-lock.json.
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 
 if [ ${#missing[@]} -eq 0 ]; then
