@@ -99,6 +99,7 @@ devices = Table(
     Column("agent_version", Text, nullable=False, server_default=""),
     Column("hardware", Text, nullable=False, server_default="{}"),
     Column("declared_tags", Text, nullable=False, server_default="{}"),
+    Column("log_sources", Text, nullable=False, server_default="[]"),  # names that the device's owner allows
     Column("installation", Text),  # of the last report; a new one starts its own sequence
     Column("report_sequence", BigInteger, nullable=False, server_default="0"),
     Column("waiting_on", Text, nullable=False, server_default=""),  # the device's own words
@@ -403,6 +404,32 @@ device_events = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Index("ix_device_events_device_id_id", "device_id", "id"),
     Index("ix_device_events_rollout_id_id", "rollout_id", "id"),
+)  # fmt: skip
+
+# What operators asked of devices' logs, and what came; the bytes apart, so that lists do not read them.
+log_requests = Table(
+    "log_requests", metadata,
+    _pk(),
+    _fleet(),
+    Column("device_id", Id, ForeignKey("devices.id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("max_bytes", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | received | refused | expired | cancelled
+    Column("reason", Text, nullable=False, server_default=""),  # the device's words, where it refused
+    Column("requested_at", Instant, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("size_bytes", Integer),  # unpacked
+    Index("ix_log_requests_device_id_id", "device_id", "id"),
+    Index("ix_log_requests_waiting", "device_id",
+          sqlite_where=sa.text("state = 'waiting'"), postgresql_where=sa.text("state = 'waiting'")),
+)  # fmt: skip
+
+log_bundles = Table(
+    "log_bundles", metadata,
+    Column("request_id", Id, ForeignKey("log_requests.id"), primary_key=True),
+    Column("data", LargeBinary, nullable=False),  # gzip, as the device sent it
 )  # fmt: skip
 
 # -- people, audit, node ----------------------------------------------------------------------------------------------

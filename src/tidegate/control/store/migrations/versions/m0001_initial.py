@@ -159,6 +159,7 @@ def upgrade() -> None:
         sa.Column("agent_version", sa.Text(), server_default="", nullable=False),
         sa.Column("hardware", sa.Text(), server_default="{}", nullable=False),
         sa.Column("declared_tags", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("log_sources", sa.Text(), server_default="[]", nullable=False),
         sa.Column("installation", sa.Text(), nullable=True),
         sa.Column("report_sequence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("waiting_on", sa.Text(), server_default="", nullable=False),
@@ -371,6 +372,33 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_group_members_device_id"), "group_members", ["device_id"], unique=False)
     op.create_table(
+        "log_requests",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("device_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("max_bytes", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("requested_at", sa.BigInteger(), nullable=False),
+        sa.Column("requested_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("size_bytes", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_log_requests_device_id")),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_log_requests_fleet_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_log_requests")),
+    )
+    op.create_index("ix_log_requests_device_id_id", "log_requests", ["device_id", "id"], unique=False)
+    op.create_index(
+        "ix_log_requests_waiting",
+        "log_requests",
+        ["device_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_table(
         "rollouts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -495,6 +523,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "artifact_name", name=op.f("pk_device_artifacts")),
     )
     op.create_index("ix_device_artifacts_goal_artifact_id", "device_artifacts", ["goal_artifact_id"], unique=False)
+    op.create_table(
+        "log_bundles",
+        sa.Column("request_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["request_id"], ["log_requests.id"], name=op.f("fk_log_bundles_request_id")),
+        sa.PrimaryKeyConstraint("request_id", name=op.f("pk_log_bundles")),
+    )
     op.create_table(
         "rollout_waves",
         sa.Column("rollout_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
