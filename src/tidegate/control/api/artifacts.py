@@ -141,6 +141,7 @@ OPERATIONS = (
     _call(
         method="POST",
         path="/v1/artifacts",
+        name="artifacts.publish",
         permission="artifacts.publish",
         summary="Publish a version from sealed uploads",
         handler=_publish,
@@ -186,6 +187,7 @@ OPERATIONS = (
     _call(
         method="DELETE",
         path="/v1/uploads/{upload}",
+        name="uploads.discard",
         permission="artifacts.publish",
         summary="Forget an upload",
         handler=_discard_upload,
@@ -197,6 +199,7 @@ ROUTES = (
     RawRoute(
         method="PATCH",
         path="/v1/uploads/{upload}",
+        name="uploads.append",
         permission="artifacts.publish",
         summary="Append the body at the query parameter offset; sealed when whole",
         endpoint=_receive,

@@ -81,7 +81,7 @@ def _key(call: Call) -> wire.AuditKey:
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        method="GET", path="/v1/audit", permission="audit.read", tag="audit", handler=_list,
+        name="audit.list", method="GET", path="/v1/audit", permission="audit.read", tag="audit", handler=_list,
         summary="Audit records, the newest first", query=wire.AuditQuery, answer=Page[wire.AuditRecord],
     ),
     Operation(
@@ -90,6 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=wire.AuditVerification,
     ),
     Operation(
+        name="audit.sign_export",
         method="POST", path="/v1/audit/export/signature", permission="audit.export", tag="audit", handler=_sign,
         summary="Sign an export; the act is itself recorded", query=wire.ExportQuery, answer=wire.ExportSignature,
     ),

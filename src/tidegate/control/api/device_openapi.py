@@ -106,6 +106,7 @@ async def _endpoint(_request: Request, _scope: Scope, node: Node) -> Response:
 ROUTES = (
     RawRoute(
         method="GET", path=PATH, permission="", public=True, tag="node", endpoint=_endpoint,
+        name="node.device_openapi",
         summary="The description of the device channel", media_type="application/json",
     ),
 )  # fmt: skip

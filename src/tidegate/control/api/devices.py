@@ -168,6 +168,7 @@ OPERATIONS = (
         query=wire.DeviceQuery, answer=Page[wire.DeviceInfo], tag="devices",
     ),
     Operation(
+        name="devices.counts",
         method="GET", path="/v1/device-counts", permission="devices.read", tag="devices", handler=_counts,
         summary="How many devices are online, offline, held", answer=wire.DeviceCounts,
     ),
@@ -190,10 +191,12 @@ OPERATIONS = (
         answer=token_wire.Minted, status=201, secret_answer=True,
     ),
     Operation(
+        name="devices.hold",
         method="PUT", path="/v1/devices/{device}/hold", permission="devices.write", tag="devices", handler=_hold,
         summary="Hold a device", body=wire.NewHold, answer=wire.HoldInfo,
     ),
     Operation(
+        name="devices.release",
         method="DELETE", path="/v1/devices/{device}/hold", permission="devices.write", tag="devices", handler=_release,
         summary="Release a device", status=204,
     ),
@@ -202,10 +205,12 @@ OPERATIONS = (
         summary="Whether the fleet is frozen", answer=Freeze,
     ),
     Operation(
+        name="freeze.begin",
         method="PUT", path="/v1/freeze", permission="rollouts.write", tag="devices", handler=_freeze,
         summary="Freeze the fleet: nothing is served, no leave is given", body=wire.NewHold, answer=Freeze,
     ),
     Operation(
+        name="freeze.end",
         method="DELETE", path="/v1/freeze", permission="rollouts.write", tag="devices", handler=_unfreeze,
         summary="End the freeze", status=204,
     ),

@@ -153,6 +153,7 @@ OPERATIONS = (
         summary="Enroll a device; the token in the body is the authority", body=Enroll, answer=Enrolled, status=201,
     ),
     Operation(
+        name="tokens.mint",
         method="POST", path="/v1/tokens", permission="tokens.write", tag="enrollment", handler=_mint,
         summary="Mint an enrollment token", body=wire.NewToken, answer=wire.Minted, status=201, secret_answer=True,
     ),
@@ -165,6 +166,7 @@ OPERATIONS = (
         summary="One enrollment token and the devices it enrolled", answer=wire.TokenInfo,
     ),
     Operation(
+        name="tokens.revoke",
         method="DELETE", path="/v1/tokens/{token}", permission="tokens.write", tag="enrollment", handler=_revoke,
         summary="Revoke an enrollment token", answer=wire.TokenInfo,
     ),

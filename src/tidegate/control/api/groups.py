@@ -100,10 +100,12 @@ OPERATIONS = (
         summary="Take devices out of a group", body=wire.ChangeMembers, answer=wire.Membership,
     ),
     Operation(
+        name="groups.hold",
         method="PUT", path="/v1/groups/{group}/hold", permission="groups.write", tag="groups", handler=_hold,
         summary="Hold a group", body=NewHold, answer=HoldInfo,
     ),
     Operation(
+        name="groups.release",
         method="DELETE", path="/v1/groups/{group}/hold", permission="groups.write", tag="groups", handler=_release,
         summary="Release a group", status=204,
     ),

@@ -32,11 +32,11 @@ def _ready(call: Call) -> Ready:
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        method="GET", path="/healthz", permission="", public=True, tag="node", handler=_alive,
+        name="node.alive", method="GET", path="/healthz", permission="", public=True, tag="node", handler=_alive,
         summary="Whether the process answers", answer=Alive,
     ),
     Operation(
-        method="GET", path="/readyz", permission="", public=True, tag="node", handler=_ready,
+        name="node.ready", method="GET", path="/readyz", permission="", public=True, tag="node", handler=_ready,
         summary="Whether database, blobs, keys and workers are there", answer=Ready,
     ),
 )  # fmt: skip

@@ -31,7 +31,7 @@ def route(calls: Sequence[Call]) -> RawRoute:
         return Response(rendered[0], media_type="application/json")
 
     own = RawRoute(
-        method="GET", path=PATH, permission="", public=True, tag="node", endpoint=endpoint,
+        method="GET", path=PATH, permission="", public=True, tag="node", endpoint=endpoint, name="node.openapi",
         summary="This document", media_type="application/json",
     )  # fmt: skip
     rendered.append(msgspec.json.encode(document([*calls, own])))

@@ -68,7 +68,8 @@ class Call:
 class Operation:
     """One call of the API. `permission` is empty for what anybody signed in may do, `public` for what needs no sign-in.
 
-    `answer` None means 204. `secret_answer`: the answer shows a secret once and is never stored for replays.
+    `answer` None means 204. `secret_answer`: the answer shows a secret once and is never stored for replays. `name`:
+    what clients call it, such as ``devices.release``; empty: what names.py makes of method and path.
     """
 
     method: str
@@ -83,6 +84,7 @@ class Operation:
     status: int = 200
     secret_answer: bool = False
     public: bool = False
+    name: str = ""
 
     @property
     def creates(self) -> bool:
@@ -103,7 +105,8 @@ RawEndpoint = Callable[[Request, Scope, Node], Awaitable[Response]]
 class RawRoute:
     """A call that streams: its endpoint reads and writes by itself, who may is declared and checked as above.
 
-    `bounded_by` names what bounds the body that it reads; empty: it reads none.
+    `bounded_by` names what bounds the body that it reads; empty: it reads none. `media_type` is of the answer;
+    `answer` is its type where that is JSON of ours. `query` is what the endpoint itself decodes. `name` as above.
     """
 
     method: str
@@ -114,9 +117,11 @@ class RawRoute:
     tag: str
     media_type: str = "application/octet-stream"
     query: type | None = None
+    answer: Any = None
     status: int = 200
     public: bool = False
     bounded_by: str = ""
+    name: str = ""
 
 
 @dataclass(slots=True)

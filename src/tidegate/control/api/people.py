@@ -170,6 +170,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="One's own sessions", answer=wire.Sessions,
     ),
     Operation(
+        name="sessions.end",
         method="DELETE", path="/v1/sessions/{session}", permission="", tag="people", handler=_end_session,
         summary="End one of one's own sessions (`current`: this one)",
     ),
@@ -178,6 +179,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Who asks, and what they may", answer=wire.WhoAmI,
     ),
     Operation(
+        name="me.change_password",
         method="POST", path="/v1/me/password", permission="", tag="people", handler=_change_password,
         summary="Change one's own password; ends the other sessions", body=wire.ChangePassword,
     ),
@@ -203,6 +205,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=_enable, summary="Enable and unlock an operator",
     ),
     Operation(
+        name="operators.reset_password",
         method="POST", path="/v1/operators/{operator}/password", permission="users.manage", tag="people",
         handler=_reset_password, summary="Give an operator a new password, shown once", answer=wire.PasswordReset,
         secret_answer=True,
@@ -217,6 +220,7 @@ OPERATIONS: tuple[Operation, ...] = (
         secret_answer=True,
     ),
     Operation(
+        name="api_keys.revoke",
         method="DELETE", path="/v1/api-keys/{key}", permission="keys.manage", tag="people", handler=_revoke_key,
         summary="Revoke an API key",
     ),

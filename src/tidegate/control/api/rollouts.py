@@ -236,6 +236,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _call(
         method="GET",
         path="/v1/rollouts/{rollout}/abort",
+        name="rollouts.preview_abort",
         permission="rollouts.read",
         summary="What abort with keep and with revert would do, in numbers",
         handler=_abort_preview,
@@ -261,6 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _call(
         method="GET",
         path="/v1/explain",
+        name="rollouts.explain",
         permission="rollouts.read",
         summary="Why a device runs what it runs of an artifact name",
         handler=_explain,

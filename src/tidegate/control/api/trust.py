@@ -57,6 +57,7 @@ OPERATIONS = (
     Operation(
         method="POST",
         path="/v1/trust/renewals",
+        name="trust.renew",
         permission="artifacts.publish",
         summary="Hand in publisher metadata that were signed again elsewhere",
         handler=_renew,
