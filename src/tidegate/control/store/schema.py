@@ -79,6 +79,9 @@ fleets = Table(
     Column("interval_seconds", Integer, nullable=False, server_default="30"),
     Column("frozen_reason", Text),  # the whole fleet is held while this is set
     Column("frozen_until", Instant),
+    Column("four_eyes", Boolean, nullable=False, server_default=sa.false()),  # true of all where the node asks for it
+    Column("default_strategy", Text),  # JSON; null: one wave to all
+    Column("device_events_days", Integer),  # null: as the node's settings say
     # Grows with every change of holds, restores and identity.
     Column("device_generation", BigInteger, nullable=False, server_default="0"),
 )  # fmt: skip
@@ -443,6 +446,10 @@ operators = Table(
     Column("disabled_at", Instant),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("locked_until", Instant),
+    # Whom an OpenID provider calls so; null: signs in with a password.
+    Column("oidc_issuer", Text),
+    Column("oidc_subject", Text),
+    UniqueConstraint("oidc_issuer", "oidc_subject"),
 )  # fmt: skip
 
 operator_roles = Table(
@@ -450,6 +457,31 @@ operator_roles = Table(
     Column("operator_id", Id, ForeignKey("operators.id"), primary_key=True),
     Column("role", Text, primary_key=True),
     Column("fleet_id", Id, primary_key=True),  # 0: every fleet
+)  # fmt: skip
+
+operator_totp = Table(
+    "operator_totp", metadata,
+    Column("operator_id", Id, ForeignKey("operators.id"), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("confirmed_at", Instant),  # null: it counts for nothing yet
+    Column("last_step", BigInteger, nullable=False, server_default="0"),  # of the last code taken: none is taken twice
+)  # fmt: skip
+
+recovery_codes = Table(
+    "recovery_codes", metadata,
+    Column("operator_id", Id, ForeignKey("operators.id"), primary_key=True),
+    Column("code_sha256", Text, primary_key=True),
+    Column("used_at", Instant),
+)  # fmt: skip
+
+# Somebody gave the right password and has yet to show the second factor, or to set it up.
+begun_sign_ins = Table(
+    "begun_sign_ins", metadata,
+    Column("secret_sha256", Text, primary_key=True),
+    Column("operator_id", Id, ForeignKey("operators.id"), nullable=False, index=True),
+    Column("password_sha256", Text, nullable=False),  # of the password's hash: a changed password ends it
+    Column("expires_at", Instant, nullable=False),
 )  # fmt: skip
 
 sessions = Table(

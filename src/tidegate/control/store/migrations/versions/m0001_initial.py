@@ -64,6 +64,9 @@ def upgrade() -> None:
         sa.Column("interval_seconds", sa.Integer(), server_default="30", nullable=False),
         sa.Column("frozen_reason", sa.Text(), nullable=True),
         sa.Column("frozen_until", sa.BigInteger(), nullable=True),
+        sa.Column("four_eyes", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("default_strategy", sa.Text(), nullable=True),
+        sa.Column("device_events_days", sa.Integer(), nullable=True),
         sa.Column("device_generation", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fleets")),
         sa.UniqueConstraint("name", name=op.f("uq_fleets_name")),
@@ -94,8 +97,11 @@ def upgrade() -> None:
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("locked_until", sa.BigInteger(), nullable=True),
+        sa.Column("oidc_issuer", sa.Text(), nullable=True),
+        sa.Column("oidc_subject", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operators")),
         sa.UniqueConstraint("name", name=op.f("uq_operators_name")),
+        sa.UniqueConstraint("oidc_issuer", "oidc_subject", name=op.f("uq_operators_oidc_issuer_oidc_subject")),
     )
     op.create_table(
         "roles",
@@ -125,6 +131,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
         sa.UniqueConstraint("fleet_id", "name", "version", name=op.f("uq_artifacts_fleet_id_name_version")),
     )
+    op.create_table(
+        "begun_sign_ins",
+        sa.Column("secret_sha256", sa.Text(), nullable=False),
+        sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("password_sha256", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_begun_sign_ins_operator_id")),
+        sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_begun_sign_ins")),
+    )
+    op.create_index(op.f("ix_begun_sign_ins_operator_id"), "begun_sign_ins", ["operator_id"], unique=False)
     op.create_table(
         "channel_moves",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -229,6 +245,24 @@ def upgrade() -> None:
         sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_operator_roles_operator_id")),
         sa.PrimaryKeyConstraint("operator_id", "role", "fleet_id", name=op.f("pk_operator_roles")),
+    )
+    op.create_table(
+        "operator_totp",
+        sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_step", sa.BigInteger(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_operator_totp_operator_id")),
+        sa.PrimaryKeyConstraint("operator_id", name=op.f("pk_operator_totp")),
+    )
+    op.create_table(
+        "recovery_codes",
+        sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("code_sha256", sa.Text(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_recovery_codes_operator_id")),
+        sa.PrimaryKeyConstraint("operator_id", "code_sha256", name=op.f("pk_recovery_codes")),
     )
     op.create_table(
         "sessions",
