@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegate.control.console.handlers import (
+    account,
     artifacts,
     audit,
     device,
@@ -14,6 +15,7 @@ from tidegate.control.console.handlers import (
     rollout,
     rollouts,
     trust,
+    users,
 )
 from tidegate.control.console.visit import Page
 
@@ -29,4 +31,6 @@ PAGES: tuple[Page, ...] = (
     *publish.PAGES,
     *trust.PAGES,
     *audit.PAGES,
+    *account.PAGES,
+    *users.PAGES,
 )

@@ -86,6 +86,21 @@ def list_operators(scope: Scope, node: Node, *, limit: int = 50, offset: int = 0
     return Operators(items, total, encode_cursor(items[-1].operator.name) if len(found) > limit else None)
 
 
+def get_operator(scope: Scope, node: Node, name: str) -> OperatorDetail:
+    """One operator, as far as the scope may see them.
+
+    Raises:
+        NotFound: no such operator, or one without a role in the scope's fleet.
+    """
+    scope.require("users.manage")
+    with node.db.read() as tx:
+        operator = store.operator_by_name(tx, name[:64])
+        reached = operator is not None and any(one.fleet_id in (scope.fleet_id, EVERY_FLEET) for one in operator.grants)
+        if operator is None or not (reached or _everywhere(scope)):
+            raise NotFound(f"cannot find the operator {name[:64]}")
+        return _seen_by(scope, _detail(tx, operator))
+
+
 def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) -> OperatorDetail:
     """Replace an operator's roles; who administers one fleet replaces those in it, the others stay as they are.
 

@@ -1,0 +1,52 @@
+"""One's own account: roles, password, theme, sessions."""
+
+from __future__ import annotations
+
+from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.services import people, sessions
+from tidegate.errors import Refused, TidegateError
+
+
+def shown(visit: Visit) -> Outcome:
+    return _page(visit)
+
+
+def _page(visit: Visit, problem: TidegateError | None = None) -> Show:
+    identity = visit.session.identity
+    return Show(
+        "account.html",
+        "Account",
+        {
+            "roles": people.roles_of(visit.node, identity),
+            "sessions": sessions.list_sessions(visit.node, identity),
+            "current": identity.session,
+        },
+        problem=problem,
+    )
+
+
+def change_password(visit: Visit) -> Outcome:
+    identity = visit.session.identity
+    try:
+        password = visit.text("password")
+        if password != visit.text("again"):
+            raise wrong("again", "must be the same as the new password")
+        people.change_own_password(
+            visit.scope, visit.node, identity.operator_id, current=visit.text("current"), password=password,
+            keep_session=identity.session or "",
+        )  # fmt: skip
+    except Refused as error:
+        return _page(visit, error)
+    return Go("/account", "password-changed")
+
+
+def end_session(visit: Visit) -> Outcome:
+    sessions.end_session(visit.node, visit.session.identity, visit.params["session"])
+    return Go("/account", "session-ended")
+
+
+PAGES = (
+    Page("GET", "/account", "", shown, nav="account"),
+    Page("POST", "/account/password", "", change_password, nav="account"),
+    Page("POST", "/account/sessions/{session}/end", "", end_session, nav="account"),
+)
