@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.serving import FLAGS, PASSWORD, Cookies, Opens, Site, Window, note, serving
 
-from tidegate.control.console import guard
+from tidegate.control.console import cookies as cookie_names
 from tidegate.control.services import sessions
 from tidegate.testing.node import admin_scope
 
@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def cookies(site: Site) -> Cookies:
     """One administrator's session for every test that is not about signing in."""
     begun = sessions.sign_in(site.node, "admin", PASSWORD, user_agent="tests", address="127.0.0.1")
-    secrets = {guard.SESSION_COOKIE: begun.session_secret, guard.CSRF_COOKIE: begun.csrf_secret}
+    secrets = {cookie_names.SESSION_COOKIE: begun.session_secret, cookie_names.CSRF_COOKIE: begun.csrf_secret}
     return [
         {"name": name, "value": value, "url": site.url, "secure": True, "httpOnly": True, "sameSite": "Lax"}
         for name, value in secrets.items()

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from tidegate.control.api.edge import Edge
 from tidegate.control.console import app as console_app
-from tidegate.control.console import guard, live
+from tidegate.control.console import cookies, guard, live
 from tidegate.control.console.pages import PAGES
 from tidegate.control.console.streams import Streams
 from tidegate.control.services import people, rollouts, secrets, sessions
@@ -49,7 +49,7 @@ class Person:
 
     def sign_in(self, back: str = "/") -> Answer:
         begun = sessions.sign_in(self.node, self.name, PASSWORD, user_agent="", address="127.0.0.1")
-        self.cookies |= {guard.SESSION_COOKIE: begun.session_secret, guard.CSRF_COOKIE: begun.csrf_secret}
+        self.cookies |= {cookies.SESSION_COOKIE: begun.session_secret, cookies.CSRF_COOKIE: begun.csrf_secret}
         return self.ask("GET", back)
 
 
@@ -87,7 +87,7 @@ def test_every_posted_form_needs_this_sessions_token_and_this_site(person: Perso
             refused = person.ask("POST", address, form)
             assert refused.status == 403, path
             assert b"not of your session" in refused.body
-    own = {"csrf": person.cookies[guard.CSRF_COOKIE]}
+    own = {"csrf": person.cookies[cookies.CSRF_COOKIE]}
     for path in [*map(_address, posts), "/signin", "/signout", "/theme", "/fleet"]:
         for headers in (
             {"origin": "https://elsewhere.example"},
@@ -116,13 +116,13 @@ def test_the_way_back_stays_on_this_site(node: Node, there: str) -> None:
 
 def test_signing_in_begins_a_session_of_its_own_and_ends_the_one_before(node: Node) -> None:
     someone = Person(node)
-    someone.cookies[guard.SESSION_COOKIE] = "tgs_chosen-by-somebody-else"
+    someone.cookies[cookies.SESSION_COOKIE] = "tgs_chosen-by-somebody-else"
     first = someone.ask("POST", "/signin", {"name": "admin", "password": PASSWORD})
     cookie = first.headers["set-cookie"]
     for attribute in ("HttpOnly", "Secure", "Path=/", "SameSite=lax", "__Host-"):
         assert attribute in cookie
     begun = sessions.sign_in(node, "admin", PASSWORD, user_agent="", address="")
-    someone.cookies[guard.SESSION_COOKIE] = begun.session_secret
+    someone.cookies[cookies.SESSION_COOKIE] = begun.session_secret
     someone.ask("POST", "/signin", {"name": "admin", "password": PASSWORD})
     assert sessions.session(node, begun.session_secret) is None
 
@@ -147,7 +147,7 @@ def test_the_fleet_of_a_cookie_is_shown_only_to_who_sees_it(node: Node) -> None:
     someone = Person(node, "viewer", "viewer")
     someone.sign_in()
     for name in ("other", "", "../default", "x" * 5_000):
-        someone.cookies[guard.FLEET_COOKIE] = name
+        someone.cookies[cookies.FLEET_COOKIE] = name
         page = someone.ask("GET", "/devices")
         assert page.status == 200
         assert b"in fleet default" in page.body
@@ -162,7 +162,7 @@ def test_a_body_is_not_read_from_who_may_not_send_it(node: Node) -> None:
 
 
 def test_forms_have_limits(person: Person) -> None:
-    csrf = person.cookies[guard.CSRF_COOKIE]
+    csrf = person.cookies[cookies.CSRF_COOKIE]
     many = urlencode([("csrf", csrf), *((f"f{i}", "") for i in range(guard.MAX_FIELDS + 1))]).encode()
     large = urlencode({"csrf": csrf, "tags": "x" * 70_000}).encode()
     cookie = {"cookie": "; ".join(f"{name}={value}" for name, value in person.cookies.items())}
@@ -268,6 +268,6 @@ def test_the_mark_of_a_fleet_changes_with_what_people_do(node: Node) -> None:
 def test_a_session_is_no_api_key_and_the_cookie_is_checked(node: Node) -> None:
     someone = Person(node)
     for value in ("", "x", secrets.new_secret(secrets.SESSION_PREFIX), "tgs_" + "é" * 50):
-        someone.cookies[guard.SESSION_COOKIE] = value
+        someone.cookies[cookies.SESSION_COOKIE] = value
         answer = someone.ask("GET", "/audit?actor=a")
         assert (answer.status, answer.headers["location"]) == (303, "/signin?next=/audit%3Factor%3Da")

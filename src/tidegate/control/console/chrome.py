@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.control.console.visit import Visit
-from tidegate.control.services import artifacts, devices, rollouts, trust
-from tidegate.wire.operator.artifacts import ListArtifacts
+from tidegate.control.domain.devices import Hold
+from tidegate.control.services import trust
+from tidegate.control.services.situation import situation
 
 CONVENIENCE = "convenience-trust-domain"
 #: Most urgent first; completed and aborted rollouts are no situation.
@@ -15,27 +16,30 @@ ORDER = ("halted", "waiting_for_approval", "running", "soaking", "scheduled")
 
 @dataclass(frozen=True, slots=True)
 class Chrome:
-    """`None` stands for what the visitor may not see."""
+    """`None` stands for what the visitor may not see. `held`: living devices that a hold of theirs or a group keeps."""
 
     situation: tuple[tuple[str, int], ...]
     open_rollouts: int | None
     devices: int | None
+    held: int
+    groups: int | None
     artifacts: int | None
+    freeze: Hold | None
     convenience: bool
 
 
 def chrome(visit: Visit) -> Chrome:
     scope, node = visit.scope, visit.node
-    states: dict[str, int] = {}
-    if scope.allows("rollouts.read"):
-        states = {str(state): count for state, count in rollouts.count_states(scope, node).items()}
-    situation = tuple((state, states[state]) for state in ORDER if states.get(state))
+    found = situation(scope, node)
+    states = found.rollouts or {}
+    opened = tuple((state, states[state]) for state in ORDER if states.get(state))
     return Chrome(
-        situation=situation,
-        open_rollouts=sum(count for _, count in situation) if scope.allows("rollouts.read") else None,
-        devices=devices.counts(scope, node).total if scope.allows("devices.read") else None,
-        artifacts=artifacts.listed(scope, node, ListArtifacts(limit=1)).total
-        if scope.allows("artifacts.read")
-        else None,
+        situation=opened,
+        open_rollouts=None if found.rollouts is None else sum(count for _, count in opened),
+        devices=found.devices.total if found.devices else None,
+        held=found.devices.held if found.devices else 0,
+        groups=found.groups,
+        artifacts=found.artifacts,
+        freeze=found.freeze,
         convenience=any(warning.kind == CONVENIENCE for warning in trust.warnings(scope, node)),
     )

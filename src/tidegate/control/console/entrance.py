@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tidegate.control import problems
-from tidegate.control.console import guard
+from tidegate.control.console import cookies, guard
 from tidegate.control.console.render import render
 from tidegate.control.console.visit import FORM_MAX_BYTES
 from tidegate.control.domain.people import SESSION_LIFE
@@ -33,7 +33,7 @@ def routes(node: Node) -> list[BaseRoute]:
 
 
 def _page(request: Request, *, back: str, name: str = "", problem: TidegateError | None = None) -> Response:
-    theme = request.cookies.get(guard.THEME_COOKIE, "")
+    theme = request.cookies.get(cookies.THEME_COOKIE, "")
     context = {
         "title": "Sign in",
         "host": request.headers.get("host", ""),
@@ -48,7 +48,7 @@ def _page(request: Request, *, back: str, name: str = "", problem: TidegateError
 
 async def _show(node: Node, request: Request) -> Response:
     back = guard.local_path(request.query_params.get("next", "/"))
-    secret = request.cookies.get(guard.SESSION_COOKIE, "")
+    secret = request.cookies.get(cookies.SESSION_COOKIE, "")
     if secret and await anyio.to_thread.run_sync(sessions.session, node, secret) is not None:
         return RedirectResponse(back, 303, headers=guard.HEADERS)
     return _page(request, back=back)
@@ -71,15 +71,15 @@ async def _sign_in(node: Node, request: Request) -> Response:
         )
         signed_in = await anyio.to_thread.run_sync(begin)
         # Nobody will come back with the session that this browser had until now.
-        before = request.cookies.get(guard.SESSION_COOKIE, "")
+        before = request.cookies.get(cookies.SESSION_COOKIE, "")
         if before:
             await anyio.to_thread.run_sync(sessions.sign_out, node, before)
     except TidegateError as error:
         return _page(request, back=back, name=name, problem=error)
     response = RedirectResponse(back, 303, headers=guard.HEADERS)
     seconds = int(SESSION_LIFE.total_seconds())
-    guard.set_cookie(response, guard.SESSION_COOKIE, signed_in.session_secret, seconds=seconds)
-    guard.set_cookie(response, guard.CSRF_COOKIE, signed_in.csrf_secret, seconds=seconds)
+    cookies.set_cookie(response, cookies.SESSION_COOKIE, signed_in.session_secret, seconds=seconds)
+    cookies.set_cookie(response, cookies.CSRF_COOKIE, signed_in.csrf_secret, seconds=seconds)
     return response
 
 
@@ -88,12 +88,12 @@ async def _sign_out(node: Node, request: Request) -> Response:
         guard.refuse_foreign(request)
     except TidegateError as error:
         return guard.plain_problem(error)
-    secret = request.cookies.get(guard.SESSION_COOKIE, "")
+    secret = request.cookies.get(cookies.SESSION_COOKIE, "")
     if secret:
         await anyio.to_thread.run_sync(sessions.sign_out, node, secret)
     response = RedirectResponse("/signin", 303, headers=guard.HEADERS)
-    for name in (guard.SESSION_COOKIE, guard.CSRF_COOKIE):
-        response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="lax")
+    for name in (cookies.SESSION_COOKIE, cookies.CSRF_COOKIE):
+        cookies.drop_cookie(response, name)
     return response
 
 
@@ -106,7 +106,7 @@ async def _theme(request: Request) -> Response:
         return guard.plain_problem(error)
     response = RedirectResponse(guard.local_path(str(form.get("back", "/"))), 303, headers=guard.HEADERS)
     theme = str(form.get("theme", ""))
-    guard.set_cookie(response, guard.THEME_COOKIE, theme if theme in ("light", "dark") else "", seconds=_YEAR)
+    cookies.set_cookie(response, cookies.THEME_COOKIE, theme if theme in ("light", "dark") else "", seconds=_YEAR)
     return response
 
 
@@ -118,5 +118,5 @@ async def _fleet(node: Node, request: Request) -> Response:
     except TidegateError as error:
         return guard.plain_problem(error)
     response = RedirectResponse("/", 303, headers=guard.HEADERS)
-    guard.set_cookie(response, guard.FLEET_COOKIE, str(form.get("fleet", ""))[:64], seconds=_YEAR)
+    cookies.set_cookie(response, cookies.FLEET_COOKIE, str(form.get("fleet", ""))[:64], seconds=_YEAR)
     return response

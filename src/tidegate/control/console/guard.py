@@ -14,6 +14,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tidegate.control import problems
 from tidegate.control.console.chrome import chrome
+from tidegate.control.console.cookies import CSRF_COOKIE, FLEET_COOKIE, SESSION_COOKIE, THEME_COOKIE
+from tidegate.control.console.navigation import sections
 from tidegate.control.console.render import Rendered, render
 from tidegate.control.console.visit import DONE, FIELD_MAX, Go, Outcome, Page, Show, Visit
 from tidegate.control.domain.access import Scope
@@ -22,12 +24,6 @@ from tidegate.control.services import sessions
 from tidegate.control.services.node import Node
 from tidegate.control.services.sessions import Session
 from tidegate.errors import Forbidden, NotFound, TidegateError, TooLarge
-
-# `__Host-` keeps a cookie to this host, HTTPS and the whole of its paths.
-SESSION_COOKIE = "__Host-tidegate"
-CSRF_COOKIE = "__Host-tidegate-csrf"
-THEME_COOKIE = "__Host-tidegate-theme"
-FLEET_COOKIE = "__Host-tidegate-fleet"
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -222,6 +218,7 @@ def page_html(page: Page, visit: Visit, show: Show) -> Rendered:
         "now": visit.now,
         "chrome": chrome(visit),
         "nav": page.nav,
+        "sections": sections(visit.scope),
         "live": live,
         "title": show.title,
         "problem": None if show.problem is None else problems.problem_of(show.problem),
@@ -268,8 +265,3 @@ def plain_problem(error: TidegateError) -> Response:
     problem = problems.problem_of(error)
     rendered = render("refused.html", {"problem": problem, "title": "Not possible", "theme": ""}, live=False)
     return HTMLResponse(rendered.html, problem.status, HEADERS)
-
-
-def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
-    """A cookie that scripts cannot read, and that other sites cannot send with a form."""
-    response.set_cookie(name, value, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")

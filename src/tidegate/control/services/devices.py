@@ -97,7 +97,7 @@ def listed(
     if len(search.text) > _MAX_SEARCH:
         raise Invalid("cannot search for so much", (FieldError("/search", f"at most {_MAX_SEARCH} characters"),))
     with node.db.read() as tx:
-        channel, interval = _presence_facts(tx, scope)
+        channel, interval = presence_facts(tx, scope)
         wanted = device_list.Filter(
             state=search.state,
             search=search.text,
@@ -121,7 +121,7 @@ def counts(scope: Scope, node: Node) -> Counts:
     """How many devices are online, offline, held."""
     scope.require("devices.read")
     with node.db.read() as tx:
-        channel, interval = _presence_facts(tx, scope)
+        channel, interval = presence_facts(tx, scope)
         cutoff = domain.offline_cutoff(channel, interval)
         return device_list.counts(tx, scope.fleet_id, cutoff, engine.now(tx))
 
@@ -131,7 +131,7 @@ def get(scope: Scope, node: Node, name: str) -> DeviceDetail:
     scope.require("devices.read")
     with node.db.read() as tx:
         device = require(tx, scope, name)
-        channel, interval = _presence_facts(tx, scope)
+        channel, interval = presence_facts(tx, scope)
         issued = certificate_store.of_device(tx, device.id, lock=False)
         return DeviceDetail(
             DeviceView(device, domain.presence(device.last_seen_at, channel, interval)),
@@ -215,7 +215,8 @@ def require_active(tx: Connection, scope: Scope, name: str, *, lock: bool = Fals
     return device
 
 
-def _presence_facts(tx: Connection, scope: Scope) -> tuple[ChannelUp | None, int]:
+def presence_facts(tx: Connection, scope: Scope) -> tuple[ChannelUp | None, int]:
+    """Since when the device channel is up, and the fleet's interval in seconds."""
     fleet = fleets.by_id(tx, scope.fleet_id)
     if fleet is None:
         raise NotFound(f"cannot find the fleet {scope.fleet}")

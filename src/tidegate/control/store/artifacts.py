@@ -96,6 +96,11 @@ def listed(
     return [found for row in rows if (found := _artifact(row))], total
 
 
+def count(tx: Connection, fleet_id: FleetId) -> int:
+    """Versions of all names, exact to what a total is exact to."""
+    return paging.total(tx, sa.select(artifacts.c.id).where(artifacts.c.fleet_id == fleet_id))
+
+
 def running_on(tx: Connection, artifact: Artifact, limit: int) -> tuple[list[str], int]:
     """Names of living devices that last reported to run this version, at most `limit`, and how many there are."""
     query = (

@@ -1,0 +1,20 @@
+"""The console's cookies: by name, and how they are set."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+# `__Host-` keeps a cookie to this host, HTTPS and the whole of its paths.
+SESSION_COOKIE = "__Host-tidegate"
+CSRF_COOKIE = "__Host-tidegate-csrf"
+THEME_COOKIE = "__Host-tidegate-theme"
+FLEET_COOKIE = "__Host-tidegate-fleet"
+
+
+def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
+    """A cookie that scripts cannot read, and that other sites cannot send with a form."""
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=True, httponly=True, samesite="lax")
+
+
+def drop_cookie(response: Response, name: str) -> None:
+    response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="lax")
