@@ -126,6 +126,45 @@ device_tags = Table(
     Index("ix_device_tags_key_value", "key", "value"),
 )  # fmt: skip
 
+# What selectors ask of a device, written with its profile: typed, unknown facts null. `_order` columns hold
+# tidegate.versions.sort_key, which both databases compare byte by byte.
+device_facts = Table(
+    "device_facts", metadata,
+    Column("device_id", Id, ForeignKey("devices.id"), primary_key=True),
+    Column("arch", Text),
+    Column("os", Text),
+    Column("os_version", Text),
+    Column("os_version_order", LargeBinary),
+    Column("kernel", Text),
+    Column("kernel_order", LargeBinary),
+    Column("board", Text),
+    Column("cpu_count", BigInteger),
+    Column("ram_bytes", BigInteger),
+    Column("disk_bytes", BigInteger),
+    Column("agent_version", Text),
+    Column("agent_version_order", LargeBinary),
+)  # fmt: skip
+
+# Facts that are many: accelerators, runtimes (no value), and declared tags, which are never an operator's.
+device_fact_items = Table(
+    "device_fact_items", metadata,
+    Column("device_id", Id, ForeignKey("devices.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),  # accelerators | runtimes | declared
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False, server_default=""),
+    Index("ix_device_fact_items_kind_key", "kind", "key"),
+)  # fmt: skip
+
+# A sheet that somebody has previewed and may yet import; one each, the last.
+device_imports = Table(
+    "device_imports", metadata,
+    Column("fleet_id", Id, ForeignKey("fleets.id"), primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("sheet", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)  # fmt: skip
+
 device_certificates = Table(
     "device_certificates", metadata,
     _pk(),

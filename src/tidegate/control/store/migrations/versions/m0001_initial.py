@@ -162,6 +162,16 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "device_imports",
+        sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("sheet", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_device_imports_fleet_id")),
+        sa.PrimaryKeyConstraint("fleet_id", "actor", name=op.f("pk_device_imports")),
+    )
+    op.create_table(
         "devices",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("fleet_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -387,6 +397,34 @@ def upgrade() -> None:
     )
     op.create_index("ix_device_events_device_id_id", "device_events", ["device_id", "id"], unique=False)
     op.create_index("ix_device_events_rollout_id_id", "device_events", ["rollout_id", "id"], unique=False)
+    op.create_table(
+        "device_fact_items",
+        sa.Column("device_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_device_fact_items_device_id")),
+        sa.PrimaryKeyConstraint("device_id", "kind", "key", name=op.f("pk_device_fact_items")),
+    )
+    op.create_index("ix_device_fact_items_kind_key", "device_fact_items", ["kind", "key"], unique=False)
+    op.create_table(
+        "device_facts",
+        sa.Column("device_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("arch", sa.Text(), nullable=True),
+        sa.Column("os", sa.Text(), nullable=True),
+        sa.Column("os_version", sa.Text(), nullable=True),
+        sa.Column("os_version_order", sa.LargeBinary(), nullable=True),
+        sa.Column("kernel", sa.Text(), nullable=True),
+        sa.Column("kernel_order", sa.LargeBinary(), nullable=True),
+        sa.Column("board", sa.Text(), nullable=True),
+        sa.Column("cpu_count", sa.BigInteger(), nullable=True),
+        sa.Column("ram_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("disk_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("agent_version", sa.Text(), nullable=True),
+        sa.Column("agent_version_order", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_device_facts_device_id")),
+        sa.PrimaryKeyConstraint("device_id", name=op.f("pk_device_facts")),
+    )
     op.create_table(
         "device_tags",
         sa.Column("device_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
