@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,13 +50,17 @@ def upload(cli: Cli, file: Path, upload_id: str) -> None:
 @click.argument("name")
 @click.argument("version")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--kind", default="model", show_default=True)
+@click.option("--kind", type=click.Choice(["model", "config"]), default="model", show_default=True)
 @click.option("--framework", default="", help="Of a model: onnx, tensorrt, tflite, pytorch, gguf, …")
 @click.option("--license", "license_", default="", help="Of a model.")
 @click.option("--description", default="")
 @click.option(
     "--manifest", type=click.Path(dir_okay=False, path_type=Path), help="The whole manifest as a JSON file instead."
 )
+@click.option("--destination", default="", help="Of a config: where its file goes on a device, an absolute path.")
+@click.option("--mode", default="", help="Of a config with a destination: octal, such as 0640.")
+@click.option("--reload-unit", default="", help="Of a config: the systemd unit that reads it anew.")
+@click.option("--reload-program", default="", help="Of a config: a program with its arguments that does so.")
 @click.option("--target-hardware", default="", help='Selector, such as: arch == "arm64" and ram_bytes >= 8GiB')
 @click.option("--requires", multiple=True, help="Another artifact that must run first: name or name:range.")
 @click.option("--upload", "upload_id", default="", help="Go on with an upload that broke off.")
@@ -64,14 +69,22 @@ def upload(cli: Cli, file: Path, upload_id: str) -> None:
 @pass_cli
 def publish(
     cli: Cli, name: str, version: str, file: Path, kind: str, framework: str, license_: str, description: str,
-    manifest: Path | None, target_hardware: str, requires: tuple[str, ...], upload_id: str,
-    sign: Path | None, root: Path | None,
+    manifest: Path | None, destination: str, mode: str, reload_unit: str, reload_program: str, target_hardware: str,
+    requires: tuple[str, ...], upload_id: str, sign: Path | None, root: Path | None,
 ) -> None:  # fmt: skip
     """Publish FILE as NAME VERSION: one signed, immutable version."""
-    described = _manifest(manifest, framework, license_, description)
+    options = _config(destination, mode, reload_unit, reload_program)
+    if kind == "config":
+        if manifest or framework or license_ or description:
+            raise click.UsageError("--manifest, --framework, --license and --description are for a model only")
+        described = {"config": options}
+    else:
+        if options:
+            raise click.UsageError("--destination, --mode and --reload-… are for --kind config only")
+        described = {"manifest": _manifest(manifest, framework, license_, description)}
     needs = [dict(zip(("artifact", "versions"), one.split(":", 1), strict=False)) for one in requires]
     body: dict[str, Any] = {"name": name, "version": version, "kind": kind, "target_hardware": target_hardware}
-    body |= {"requires": needs, "manifest": described}
+    body |= {"requires": needs, **described}
     key = publisher.load_key(sign) if sign is not None else None
     view = publisher.open_view(cli, root) if key is not None else None
     with _opened(file) as stream:
@@ -112,7 +125,9 @@ def show(cli: Cli, name: str, version: str) -> None:
 
     def human() -> None:
         cli.out.fields(answer["artifact"])
-        cli.out.fields({name: answer[name] for name in ("manifest", "target_hardware", "requires", "running_count")})
+        cli.out.fields(
+            {name: answer[name] for name in ("manifest", "config", "target_hardware", "requires", "running_count")}
+        )
         cli.out.table(answer["files"], ("name", "length", "sha256"))
 
     cli.out.data(answer, human)
@@ -157,9 +172,24 @@ def _manifest(file: Path | None, framework: str, license_: str, description: str
     return data
 
 
+def _config(destination: str, mode: str, unit: str, program: str) -> dict[str, Any]:
+    if unit and program:
+        raise click.UsageError("give --reload-unit or --reload-program, not both")
+    given: dict[str, Any] = {"destination": destination, "mode": mode}
+    if unit:
+        given["reload"] = {"kind": "unit", "unit": unit}
+    if program:
+        try:
+            given["reload"] = {"kind": "program", "argv": shlex.split(program)}
+        except ValueError as error:
+            raise click.UsageError(f"cannot read --reload-program: {error}") from error
+    return {key: value for key, value in given.items() if value}
+
+
 def _descriptor(fleet: str, body: dict[str, Any], payload: PayloadFile) -> Descriptor:
     """As the node will write it, so that what is signed here is what it stores."""
-    fields = {key: body[key] for key in ("name", "version", "kind", "manifest", "target_hardware", "requires")}
+    said = ("name", "version", "kind", "manifest", "config", "target_hardware", "requires")
+    fields = {key: body[key] for key in said if key in body}
     try:
         return msgspec.convert({**fields, "fleet": fleet, "files": [msgspec.to_builtins(payload)]}, Descriptor)
     except msgspec.ValidationError as error:

@@ -13,6 +13,7 @@ import msgspec
 import rfc8785
 from msgspec import Meta, Struct
 
+from tidegate.wire.config import ConfigOptions
 from tidegate.wire.device import ArtifactName, Requirement, Sha256, ShortText, Version
 
 Kind = Literal["model", "container", "config", "os", "agent"]
@@ -52,6 +53,7 @@ class Descriptor(Strict, frozen=True):
     manifest: ModelManifest | None = None
     target_hardware: Annotated[str, Meta(max_length=4096)] = ""
     requires: Annotated[tuple[Requirement, ...], Meta(max_length=16)] = ()
+    config: ConfigOptions | None = None
 
 
 def encode(descriptor: Descriptor) -> bytes:

@@ -43,6 +43,7 @@ def _detail(view: ArtifactView) -> wire.ArtifactDetail:
         requires=described.requires,
         running_on=view.running_on,
         running_count=view.running_count,
+        config=described.config,
     )
 
 

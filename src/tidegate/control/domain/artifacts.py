@@ -10,7 +10,7 @@ from tidegate.errors import Conflict, FieldError, Invalid
 from tidegate.ids import ARTIFACT_NAME, FILE_NAME, VERSION, ArtifactId, FleetId, checked
 
 #: What can be published today; the others of SPEC section 5 come with their payloads on the device.
-KINDS = ("model",)
+KINDS = ("model", "config")
 MAX_REASON = 1024
 
 

@@ -25,8 +25,9 @@ from tidegate.control.store import trust as trust_store
 from tidegate.control.store import uploads as upload_store
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound, TooLarge
 from tidegate.trust.tuf.repository import Change, TargetEntry
+from tidegate.wire import config, selector
 from tidegate.wire import descriptor as wire
-from tidegate.wire import selector
+from tidegate.wire.config import ConfigOptions
 from tidegate.wire.descriptor import DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES, Descriptor, PayloadFile
 from tidegate.wire.operator.artifacts import ListArtifacts, PublishArtifact
 
@@ -173,14 +174,15 @@ def describe(fleet: str, request: PublishArtifact, files: tuple[PayloadFile, ...
         manifest=request.manifest,
         target_hardware=request.target_hardware,
         requires=request.requires,
+        config=request.config,
     )
 
 
 def checked_descriptor(descriptor: Descriptor) -> bytes:
     """The canonical bytes, read back as a device will read them. Raises `Invalid`, `TooLarge`."""
-    if descriptor.kind == "model" and descriptor.manifest is None:
-        rule = "must be given for a model"
-        raise Invalid(f"cannot publish this version: manifest {rule}", (FieldError("/manifest", rule),))
+    if broken := _broken(descriptor):
+        said = "; ".join(f"{one.pointer.lstrip('/')} {one.detail}" for one in broken)
+        raise Invalid(f"cannot publish this version: {said}", broken)
     try:
         data = wire.encode(descriptor)
         wire.decode(data)
@@ -189,6 +191,18 @@ def checked_descriptor(descriptor: Descriptor) -> bytes:
     if len(data) > DESCRIPTOR_MAX_BYTES:
         raise TooLarge(f"cannot publish this version: its descriptor is longer than {DESCRIPTOR_MAX_BYTES} bytes")
     return data
+
+
+def _broken(descriptor: Descriptor) -> tuple[FieldError, ...]:
+    """What a version of this kind must say, and what only others may."""
+    if descriptor.kind == "model":
+        rules = [("/manifest", "must be given for a model")] if descriptor.manifest is None else []
+        rules += [] if descriptor.config is None else [("/config", "is for an artifact of the kind config only")]
+        return tuple(FieldError(pointer, rule) for pointer, rule in rules)
+    found = config.faults(descriptor.config or ConfigOptions(), tuple(file.length for file in descriptor.files))
+    if descriptor.manifest is not None:
+        found = (*found, ("/manifest", "is for an artifact of the kind model only"))
+    return tuple(FieldError(pointer, rule) for pointer, rule in found)
 
 
 def entries(descriptor: Descriptor, data: bytes) -> tuple[TargetEntry, ...]:

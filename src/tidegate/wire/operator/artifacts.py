@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from tidegate.wire.config import ConfigOptions
 from tidegate.wire.descriptor import FileName, Kind, ModelManifest, PayloadFile
 from tidegate.wire.device import ArtifactName, Requirement, ShortText, Version
 from tidegate.wire.operator.common import ListQuery, OperatorRequest
@@ -37,7 +38,9 @@ class NewFile(OperatorRequest, frozen=True, kw_only=True):
 
 
 class PublishArtifact(OperatorRequest, frozen=True, kw_only=True):
-    """`signed`: a sealed upload of metadata that the holder of the publisher key prepared elsewhere, as a JSON object
+    """`config` goes with the kind config, `manifest` with the kind model.
+
+    `signed`: a sealed upload of metadata that the holder of the publisher key prepared elsewhere, as a JSON object
     from role to document; absent: the node signs.
     """
 
@@ -48,6 +51,7 @@ class PublishArtifact(OperatorRequest, frozen=True, kw_only=True):
     manifest: ModelManifest | None = None
     target_hardware: Annotated[str, Meta(max_length=4096)] = ""
     requires: Annotated[tuple[Requirement, ...], Meta(max_length=16)] = ()
+    config: ConfigOptions | None = None
     signed: UploadId | None = None
 
 
@@ -94,3 +98,4 @@ class ArtifactDetail(Struct, frozen=True):
     requires: tuple[Requirement, ...]
     running_on: tuple[str, ...]
     running_count: int
+    config: ConfigOptions | None = None
