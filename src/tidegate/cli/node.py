@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -106,11 +107,9 @@ def check_config(cli: Cli, /, config: str) -> None:
     cli.out.data(effective(chosen))
 
 
-def effective(chosen: Settings) -> dict[str, str | int | None]:
+def effective(chosen: Settings) -> dict[str, Any]:
     """Every setting as plain values; there is no secret among them."""
-    found: dict[str, str | int | None] = {}
-    for name, value in msgspec.structs.asdict(chosen).items():
-        found[name] = str(value) if isinstance(value, Path) else value
+    found: dict[str, Any] = msgspec.to_builtins(chosen, enc_hook=str)  # paths
     return found
 
 

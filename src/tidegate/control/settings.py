@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from tidegate.control.settings_oidc import Oidc, mistakes
 from tidegate.errors import FieldError, Invalid
 
 SETTINGS_FILE = "tidegate.toml"
 _MAX_BYTES = 1 << 20
+_SECRET_MAX = 4_096
+_ROLE = r"^(\*|[a-z0-9][a-z0-9._-]{0,62})$"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
 
 
@@ -70,6 +73,22 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     device_events_days: Annotated[
         int, _help("How long the history of devices is kept; the audit log is never pruned.", ge=1, le=3650)
     ] = 180
+    idempotency_hours: Annotated[
+        int, _help("How long the answer to a call with an Idempotency-Key is kept.", ge=24, le=24 * 90)
+    ] = 48
+    old_metadata_days: Annotated[
+        int, _help("How long replaced repository metadata stays served; roots stay for ever.", ge=2, le=3650)
+    ] = 8
+    seal_key_file: Annotated[
+        Path | None,
+        _help("File with the key that seals secrets in the database; none: `keys/seal.key`. Elsewhere in production."),
+    ] = None
+    totp_required: Annotated[
+        tuple[Annotated[str, Meta(pattern=_ROLE)], ...],
+        _help("Roles whose password sign-in needs a second factor; `*`: everybody's.", max_length=64),
+    ] = ()
+    oidc: Annotated[Oidc | None, _help("Sign-on through an OpenID provider: the table `[oidc]`, see below.")] = None
+    log_bundles_days: Annotated[int, _help("How long logs pulled from devices are kept.", ge=1, le=3650)] = 14
     log_format: Annotated[Literal["console", "json"], _help("Log lines for people or for machines.")] = "console"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("The least that is logged.")] = "info"
 
@@ -82,8 +101,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
         url = make_url(self.database_url)
         if self.database_password_file is not None:
-            url = url.set(password=_first_line(self.database_password_file))
+            url = url.set(password=first_line(self.database_password_file, "database_password_file"))
         return url.render_as_string(hide_password=False)
+
+    @property
+    def effective_seal_key_file(self) -> Path:
+        return self.seal_key_file or self.data_dir / "keys" / "seal.key"
 
     @property
     def effective_console_url(self) -> str:
@@ -128,14 +151,24 @@ def parse(text: str, *, folder: Path) -> Settings:
         settings = msgspec.convert(raw, Settings, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise Invalid(f"cannot use the settings: {error}") from error
-    password = settings.database_password_file
+    oidc = settings.oidc
     settings = msgspec.structs.replace(
         settings,
         data_dir=(folder / settings.data_dir).absolute(),
-        database_password_file=None if password is None else (folder / password).absolute(),
+        database_password_file=_from(folder, settings.database_password_file),
+        seal_key_file=_from(folder, settings.seal_key_file),
+        oidc=None
+        if oidc is None
+        else msgspec.structs.replace(
+            oidc, client_secret_file=_from(folder, oidc.client_secret_file), ca_file=_from(folder, oidc.ca_file)
+        ),
     )
     _check(settings)
     return settings
+
+
+def _from(folder: Path, path: Path | None) -> Path | None:
+    return None if path is None else (folder / path).absolute()
 
 
 def load(path: Path) -> Settings:
@@ -180,6 +213,8 @@ def _check(settings: Settings) -> None:
             _check_url(name, url)
     if _TRUST_DOMAIN.fullmatch(settings.trust_domain) is None:
         raise _wrong("trust_domain", f"must match {_TRUST_DOMAIN.pattern}")
+    for pointer, rule in mistakes(settings.oidc) if settings.oidc is not None else ():
+        raise _wrong(pointer, rule)
     if settings.database_url:
         _check_database_url(settings.database_url)
     elif settings.database_password_file is not None:
@@ -211,11 +246,13 @@ def _check_database_url(text: str) -> None:
         raise _wrong("database_url", "must not carry a password; put it into database_password_file")
 
 
-def _first_line(path: Path) -> str:
+def first_line(path: Path, name: str) -> str:
+    """The secret in a file that the setting `name` names. Raises `Invalid` when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8").split("\n", 1)[0].strip()
+        with path.open(encoding="utf-8") as file:
+            return file.readline(_SECRET_MAX).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"cannot read database_password_file: {error}") from error
+        raise Invalid(f"cannot read {name}: {error}") from error
 
 
 def _wrong(name: str, rule: str) -> Invalid:

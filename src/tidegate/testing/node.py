@@ -11,6 +11,7 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.control.blobs import open_blobs
 from tidegate.control.domain.access import PERMISSIONS, Actor, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET
+from tidegate.control.services import sealing
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
@@ -34,6 +35,7 @@ def make_node(folder: Path, database: Database, *, clock: Clock | None = None, *
     at = node.clock.now()
     node.keyring.create_pki(("127.0.0.1", "localhost"), at)
     node.keyring.create_audit_key()
+    sealing.create_key(chosen.effective_seal_key_file)
     with database.write() as tx:
         fleet = fleets.insert(tx, DEFAULT_FLEET, at=engine.now(tx), interval_seconds=chosen.interval_seconds)
         if importlib.util.find_spec("tidegate.control.services.trust"):

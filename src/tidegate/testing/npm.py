@@ -55,7 +55,7 @@ def installed(folder: Path) -> Path:
 def _install(folder: Path, target: Path) -> None:
     for name in (_PACKAGE, _LOCK):
         shutil.copyfile(folder / name, target / name)
-    argv = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    argv: list[str | Path] = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
         done = subprocess.run(
             argv, cwd=target, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_SECONDS,

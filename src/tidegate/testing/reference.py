@@ -14,6 +14,7 @@ from tidegate.control.api import table
 from tidegate.control.console.pages import PAGES
 from tidegate.control.domain.access import NOT_FOR_API_KEYS, PERMISSIONS, ROLES
 from tidegate.control.settings import Settings
+from tidegate.control.settings_oidc import Oidc, OidcRole
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 _MADE = "<!-- Written by `make docs` from the program; do not edit. -->\n\n"
@@ -25,21 +26,35 @@ def pages() -> dict[str, str]:
 
 
 def _settings() -> str:
-    hints = typing.get_type_hints(Settings, include_extras=True)
-    rows = []
-    for field in msgspec.structs.fields(Settings):
-        kind, meta = typing.get_args(hints[field.name])
-        default = "(the file's folder)" if field.name == "data_dir" else _shown(field.default)
-        rows.append((f"`{field.name}`", _kind(kind), _limits(meta), default, meta.description or ""))
     head = "# Settings\n\nOne TOML file, `tidegate.toml`; unknown keys are refused.\n\n"
-    return _MADE + head + _table(("key", "type", "limits", "default", "meaning"), rows)
+    tables = [_MADE + head + _settings_table(Settings)]
+    for title, kind in (("[oidc]", Oidc), ("[[oidc.roles]]", OidcRole)):
+        tables.append(f"\n## {title}\n\n" + _settings_table(kind))
+    return "".join(tables)
+
+
+def _settings_table(kind: type[msgspec.Struct]) -> str:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        of, meta = typing.get_args(hints[field.name])
+        default = "(the file's folder)" if field.name == "data_dir" else _shown(field.default)
+        default = "(must be given)" if field.required else default
+        rows.append((f"`{field.name}`", _kind(of), _limits(meta), default, meta.description or ""))
+    return _table(("key", "type", "limits", "default", "meaning"), rows)
 
 
 def _kind(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Annotated:
+        return _kind(typing.get_args(kind)[0])
+    if typing.get_origin(kind) is tuple:
+        return f"list of {_kind(typing.get_args(kind)[0])}"
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if isinstance(kind, types.UnionType):
         return " or ".join("nothing" if part is type(None) else _kind(part) for part in typing.get_args(kind))
+    if issubclass(kind, msgspec.Struct):
+        return "table"
     return {"str": "text", "int": "integer", "bool": "true or false", "Path": "path"}[kind.__name__]
 
 
@@ -50,6 +65,8 @@ def _limits(meta: msgspec.Meta) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value)
     return "" if value in ("", None) else f"`{value}`"
 
 

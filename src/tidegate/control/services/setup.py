@@ -22,7 +22,7 @@ from tidegate.control.blobs import open_blobs
 from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant
 from tidegate.control.domain.fleets import DEFAULT_FLEET
 from tidegate.control.domain.people import check_password
-from tidegate.control.services import audit, secrets, trust
+from tidegate.control.services import audit, sealing, secrets, trust
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
@@ -102,6 +102,10 @@ def _build(final: Settings, build: Path, clock: Clock, *, admin: str, password: 
         migrations.upgrade(node.db)
         node.keyring.create_pki(serving_names(final), clock.now())
         node.keyring.create_audit_key()
+        if final.seal_key_file is None:
+            sealing.create_key(settings.effective_seal_key_file)
+        elif not final.seal_key_file.exists():
+            sealing.create_key(final.seal_key_file)
         password_hash = secrets.hash_password(password)
         with node.db.write() as tx:
             if fleets.every(tx):
