@@ -483,8 +483,6 @@ operators = Table(
     Column("password_hash", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
-    Column("failures", Integer, nullable=False, server_default="0"),
-    Column("locked_until", Instant),
     # Whom an OpenID provider calls so; null: signs in with a password.
     Column("oidc_issuer", Text),
     Column("oidc_subject", Text),
@@ -539,7 +537,7 @@ sessions = Table(
 known_browsers = Table(
     "known_browsers", metadata,
     Column("secret_sha256", Text, primary_key=True),
-    Column("operator_id", Id, ForeignKey("operators.id"), nullable=False, index=True),
+    Column("operator_id", Id, ForeignKey("operators.id"), primary_key=True, index=True),
     Column("last_used_at", Instant, nullable=False),
 )  # fmt: skip
 

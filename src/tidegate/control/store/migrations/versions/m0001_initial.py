@@ -95,8 +95,6 @@ def upgrade() -> None:
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
-        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("locked_until", sa.BigInteger(), nullable=True),
         sa.Column("oidc_issuer", sa.Text(), nullable=True),
         sa.Column("oidc_subject", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operators")),
@@ -245,7 +243,7 @@ def upgrade() -> None:
         sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("last_used_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_known_browsers_operator_id")),
-        sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_known_browsers")),
+        sa.PrimaryKeyConstraint("secret_sha256", "operator_id", name=op.f("pk_known_browsers")),
     )
     op.create_index(op.f("ix_known_browsers_operator_id"), "known_browsers", ["operator_id"], unique=False)
     op.create_table(
