@@ -16,7 +16,7 @@ from tidegate.errors import TidegateError, Unauthenticated
 
 #: Commands by the module that has them; a module is loaded when one of its commands runs.
 _GROUPS = {
-    "artifact": "artifact", "audit": "audit", "device": "device", "group": "group", "key": "key",
+    "artifact": "artifact", "channel": "channel", "audit": "audit", "device": "device", "group": "group", "key": "key",
     "rollout": "rollout", "token": "token", "trust": "trust", "user": "user",
 }  # fmt: skip
 _NODE = ("init", "serve", "check-config")

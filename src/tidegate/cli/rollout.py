@@ -32,7 +32,8 @@ def commands() -> None:
 def _request_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.argument("artifact"),
-        click.argument("version"),
+        click.argument("version", required=False),
+        click.option("--channel", help="The version that this channel points at now, instead of VERSION."),
         click.option("--group", help="The target: a group."),
         click.option("--device", "devices", multiple=True, help="The target: a device; give it again for more."),
         click.option("--all", "everyone", is_flag=True, help="The target: the whole fleet."),
@@ -75,7 +76,10 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
         target["devices"] = list(options["devices"])
     if options["everyone"]:
         target["all"] = True
-    request = {"artifact": options["artifact"], "version": options["version"], "target": target, "strategy": strategy,
+    if (options["version"] is None) == (options["channel"] is None):
+        raise click.UsageError("give VERSION or --channel, one of them")
+    named = "version" if options["channel"] is None else "channel"
+    request = {"artifact": options["artifact"], named: options[named], "target": target, "strategy": strategy,
                "probes": probes, "skip_incompatible": options["skip_incompatible"],
                "baseline": options["baseline"]}  # fmt: skip
     return request | ({"start_at": options["start_at"]} if options["start_at"] else {})

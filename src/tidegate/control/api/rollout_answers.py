@@ -52,6 +52,7 @@ def rollout_info(found: RolloutDetail) -> wire.RolloutInfo:
         baseline=found.baseline,
         created_at=found.created_at,
         created_by=found.created_by,
+        channel=found.channel,
         start_at=found.start_at,
         soak_until=found.soak_until,
         completed_at=found.completed_at,

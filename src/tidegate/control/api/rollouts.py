@@ -16,6 +16,7 @@ from tidegate.control.services.rollouts import (
     RolloutFilter,
     Target,
 )
+from tidegate.errors import FieldError, Invalid
 from tidegate.ids import DEVICE_NAME, checked
 from tidegate.wire.operator import rollouts as wire
 from tidegate.wire.operator.common import MAX_TOTAL, Page
@@ -24,16 +25,20 @@ _call = partial(Operation, tag="rollouts")
 
 
 def _request(body: wire.NewRollout) -> NewRollout:
+    if (body.version is None) == (body.channel is None):
+        rule = "must be exactly one of version and channel"
+        raise Invalid(f"cannot create a rollout: what is rolled out {rule}", (FieldError("/version", rule),))
     target = Target(body.target.group, body.target.devices, body.target.all)
     return NewRollout(
         artifact=body.artifact,
-        version=body.version,
+        version=body.version or "",
         target=target,
         strategy=body.strategy,
         probes=body.probes,
         skip_incompatible=body.skip_incompatible,
         baseline=body.baseline,
         start_at=body.start_at,
+        channel=body.channel,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from tidegate.control.api import (
     artifacts,
     audit,
+    channels,
     device_openapi,
     devices,
     enrollment,
     groups,
     health,
+    logs,
     openapi,
     people,
     rollouts,
@@ -17,7 +19,20 @@ from tidegate.control.api import (
 )
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
 
-MODULES = (health, people, audit, trust, artifacts, devices, enrollment, groups, rollouts, device_openapi)
+MODULES = (
+    health,
+    people,
+    audit,
+    trust,
+    artifacts,
+    channels,
+    devices,
+    logs,
+    enrollment,
+    groups,
+    rollouts,
+    device_openapi,
+)
 
 
 def calls() -> list[Operation | RawRoute]:

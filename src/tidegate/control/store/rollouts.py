@@ -164,6 +164,7 @@ class NewRow:
     created_by: str
     four_eyes_person: str | None
     start_at: datetime | None
+    channel: str | None = None
 
 
 def insert(tx: Connection, new: NewRow, now: datetime) -> RolloutId:
@@ -183,6 +184,7 @@ def insert(tx: Connection, new: NewRow, now: datetime) -> RolloutId:
         "created_by": new.created_by,
         "four_eyes_person": new.four_eyes_person,
         "start_at": new.start_at,
+        "channel": new.channel,
     }
     rollout_id = RolloutId(int(tx.execute(rollouts.insert().values(values).returning(rollouts.c.id)).scalar_one()))
     specs = parse_strategy(new.strategy).waves
@@ -317,6 +319,7 @@ def record(row: Row[Any]) -> RolloutRecord:
         created_at=row.created_at,
         created_by=row.created_by,
         four_eyes_person=row.four_eyes_person,
+        channel=row.channel,
         halted_seconds=row.halted_seconds,
         first_served_at=row.first_served_at,
         generation=row.generation,

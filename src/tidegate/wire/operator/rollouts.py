@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import ArtifactName, DeviceName, Probe, Version
+from tidegate.wire.operator.channels import ChannelName
 from tidegate.wire.operator.common import ListQuery, OperatorRequest
 
 Names = Annotated[tuple[Annotated[str, Meta(max_length=128)], ...], Meta(min_length=1, max_length=10_000)]
@@ -31,7 +32,8 @@ class NewRollout(OperatorRequest, frozen=True, kw_only=True):
     max_failure_rate, max_in_flight, deadline, apply_deadline, offline_after; none: one wave to 100 percent."""
 
     artifact: ArtifactName
-    version: Version
+    version: Version | None = None
+    channel: ChannelName | None = None
     target: Target
     strategy: dict[str, Any] = msgspec.field(default_factory=dict)
     probes: Annotated[tuple[Probe, ...], Meta(max_length=8)] = ()
@@ -117,6 +119,7 @@ class RolloutInfo(Struct, frozen=True, kw_only=True):
     baseline: bool
     created_at: datetime
     created_by: str
+    channel: str | None
     start_at: datetime | None
     soak_until: datetime | None
     completed_at: datetime | None

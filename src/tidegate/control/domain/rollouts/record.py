@@ -40,6 +40,8 @@ class RolloutRecord:
     first_served_at: datetime | None
     generation: int
     four_eyes_person: str | None = None
+    #: The channel it was created from; where that points by now is nothing to this rollout.
+    channel: str | None = None
 
     def context(self) -> Context:
         strategy = self.rollout.strategy

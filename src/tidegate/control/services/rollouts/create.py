@@ -16,7 +16,7 @@ from tidegate.control.domain.rollouts import cohorts as cohort
 from tidegate.control.domain.rollouts.model import ENDED, RolloutState, Strategy
 from tidegate.control.domain.rollouts.record import ArtifactVersion
 from tidegate.control.domain.rollouts.strategy import describe, parse_strategy
-from tidegate.control.services import audit
+from tidegate.control.services import audit, channels
 from tidegate.control.services.node import Node
 from tidegate.control.services.rollouts import planning
 from tidegate.control.services.rollouts.read import detail, target_in_words
@@ -88,7 +88,9 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
         now = engine.now(tx)
         resolved = _resolve(tx, scope, request, now)
         if resolved.errors:
-            raise Invalid(f"cannot create a rollout of {request.artifact} {request.version}", resolved.errors)
+            raise Invalid(
+                f"cannot create a rollout of {resolved.version.name} {resolved.version.version}", resolved.errors
+            )
         new = rollouts.NewRow(
             fleet_id=scope.fleet_id,
             artifact=resolved.version,
@@ -102,6 +104,7 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
             created_by=str(scope.actor),
             four_eyes_person=scope.person if node.settings.four_eyes else None,
             start_at=request.start_at,
+            channel=request.channel,
         )
         rollout_id = rollouts.insert(tx, new, now)
         assignments.insert(tx, rollout_id, resolved.waves, now)
@@ -111,6 +114,7 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
         data: dict[str, object] = {
             "artifact": resolved.version.name,
             "version": resolved.version.version,
+            "channel": request.channel,
             "target": target_in_words(json.dumps(new.target)),
             "devices": len(resolved.devices),
             "waves": list(new.sizes),
@@ -154,9 +158,12 @@ def _resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -
 
 
 def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersion:
-    version = work.version(tx, scope.fleet_id, request.artifact, request.version)
+    asked = request.version
+    if request.channel is not None:
+        asked = channels.resolve(tx, scope.fleet_id, request.artifact, request.channel)
+    version = work.version(tx, scope.fleet_id, request.artifact, asked)
     if version is None:
-        raise NotFound(f"cannot find {request.artifact} {request.version} in fleet {scope.fleet}")
+        raise NotFound(f"cannot find {request.artifact} {asked} in fleet {scope.fleet}")
     if version.withdrawn:
         reason = tx.scalar(sa.select(artifacts.c.withdrawn_reason).where(artifacts.c.id == version.id))
         said = f": {reason}" if reason else ""

@@ -169,6 +169,7 @@ def _detail(
         abort_policy=rollout.abort_policy,
         resume_count=rollout.resume_count,
         generation=record.generation,
+        channel=record.channel,
         verbs=tuple(_verb(scope, record, verb, newer_served=newer_served) for verb in VERBS),
     )
 

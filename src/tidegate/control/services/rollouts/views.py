@@ -50,6 +50,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class NewRollout:
+    """`channel`: take the version that it points at now; `version` is empty then."""
+
     artifact: str
     version: str
     target: Target
@@ -58,6 +60,7 @@ class NewRollout:
     skip_incompatible: bool = False
     baseline: bool = False
     start_at: datetime | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ class RolloutDetail:
     abort_policy: str | None
     resume_count: int
     generation: int
+    channel: str | None = None
     verbs: tuple[VerbView, ...] = ()
 
     @property
