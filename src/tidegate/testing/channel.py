@@ -82,7 +82,15 @@ class Reply:
         return msgspec.json.decode(self.body, type=Problem)
 
 
-async def call(app: ChannelApp, connection: Connection, path: str, body: Any = b"", *, method: str = "POST") -> Reply:
+async def call(
+    app: ChannelApp,
+    connection: Connection,
+    path: str,
+    body: Any = b"",
+    *,
+    method: str = "POST",
+    content_type: str = "application/json",
+) -> Reply:
     """One request on a connection; a struct is sent as JSON."""
     raw = body if isinstance(body, bytes) else _JSON.encode(body)
     scope = {
@@ -90,7 +98,7 @@ async def call(app: ChannelApp, connection: Connection, path: str, body: Any = b
         "method": method,
         "path": path,
         "query_string": b"",
-        "headers": [(b"content-length", str(len(raw)).encode()), (b"content-type", b"application/json")],
+        "headers": [(b"content-length", str(len(raw)).encode()), (b"content-type", content_type.encode())],
         "extensions": {"tls": connection.tls},
     }
     sent: list[MutableMapping[str, Any]] = []
@@ -122,8 +130,8 @@ class SimulatedDevice:
             self.seen = reply.read(wire.HeartbeatAnswer).desired_digest
         return reply
 
-    async def call(self, name: str, body: Any) -> Reply:
-        return await call(self.app, self.connection, f"/v1/device/{name}", body)
+    async def call(self, name: str, body: Any, *, content_type: str = "application/json") -> Reply:
+        return await call(self.app, self.connection, f"/v1/device/{name}", body, content_type=content_type)
 
 
 async def no_repository(_scope: Any, _receive: Any, send: Any) -> None:

@@ -24,6 +24,12 @@ Tags = dict[
     Annotated[str, Meta(min_length=1, max_length=128)],
 ]
 
+#: A name under which the device's owner allows a log to be read.
+LogSource = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$(?!\\n)")]
+#: Of one log request: text, and what it is packed to.
+LOG_BYTES_MAX = 16 << 20
+LOG_BUNDLE_BYTES_MAX = 4 << 20
+
 WorkKind = Literal["install", "revert", "restore", "remove"]
 ReportState = Literal[
     "downloading", "verifying", "ready", "applying", "probing",
@@ -58,6 +64,7 @@ class Register(Request, frozen=True):
     hardware: HardwareProfile
     agent_version: ShortText
     declared_tags: Annotated[Tags, Meta(max_length=64)] = {}
+    log_sources: Annotated[tuple[LogSource, ...], Meta(max_length=256)] = ()
 
 
 class Registered(Answer, frozen=True):
@@ -161,6 +168,8 @@ class DesiredState(Answer, frozen=True):
 
 
 class LogRequest(Answer, frozen=True):
+    """The last `max_bytes` of a log are wanted: packed to `POST /v1/device/logs/{id}`, or why not."""
+
     id: int
     source: str
     max_bytes: int
@@ -227,6 +236,18 @@ class ReportsAnswer(Answer, frozen=True):
 
     results: tuple[ReportResult, ...]
     report_sequence: int
+
+
+class LogRefusal(Request, frozen=True):
+    """Why the device does not send the log."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class LogTaken(Answer, frozen=True):
+    """Sent after the commit."""
+
+    id: int
 
 
 class Renew(Request, frozen=True):

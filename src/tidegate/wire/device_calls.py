@@ -24,6 +24,9 @@ class DeviceCall:
         return PREFIX + self.name
 
 
+#: ``POST /v1/device/logs/{id}``: a gzip bundle of at most `wire.LOG_BUNDLE_BYTES_MAX`, or `wire.LogRefusal` as JSON.
+LOGS = "logs/"
+
 CALLS = (
     DeviceCall(
         "register", "Hardware, agent version and declared tags, when the agent starts", wire.Register, wire.Registered,
@@ -41,4 +44,4 @@ CALLS = (
     DeviceCall("renew", "A certificate for the next key", wire.Renew, wire.Renewed, 64 << 10),
 )  # fmt: skip
 
-MOST_BYTES = {call.request: call.most_bytes for call in CALLS}
+MOST_BYTES = {call.request: call.most_bytes for call in CALLS} | {wire.LogRefusal: 64 << 10}

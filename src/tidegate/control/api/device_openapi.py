@@ -15,7 +15,8 @@ import tidegate
 from tidegate.control.api.operations import RawRoute
 from tidegate.control.domain.access import Scope
 from tidegate.control.services.node import Node
-from tidegate.wire.device_calls import CALLS, DeviceCall
+from tidegate.wire.device import LOG_BUNDLE_BYTES_MAX, LogRefusal, LogTaken
+from tidegate.wire.device_calls import CALLS, LOGS, PREFIX, DeviceCall
 from tidegate.wire.problem import PROBLEM_JSON, Problem
 
 PATH = "/v1/device/openapi.json"
@@ -31,10 +32,16 @@ _REPOSITORY = {
 
 def document(channel_url: str) -> dict[str, Any]:
     """The whole document; `channel_url` is where devices reach the channel."""
-    types: list[Any] = [Problem, *(kind for call in CALLS for kind in (call.request, call.answer))]
+    types: list[Any] = [
+        Problem,
+        LogRefusal,
+        LogTaken,
+        *(kind for call in CALLS for kind in (call.request, call.answer)),
+    ]
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(types, found, strict=True))
     paths: dict[str, Any] = {call.path: {"post": _call(call, schemas)} for call in CALLS}
+    paths[f"{PREFIX}{LOGS}{{id}}"] = {"post": _log(schemas)}
     paths |= {path: {"get": _file(path, *described)} for path, described in _REPOSITORY.items()}
     return {
         "openapi": "3.1.0",
@@ -77,6 +84,24 @@ def _call(call: DeviceCall, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any
         },
         "responses": {
             "200": {"description": "Done.", "content": {"application/json": {"schema": schemas[call.answer]}}},
+            "default": _PROBLEM,
+        },
+    }
+
+
+def _log(schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "operationId": "log",
+        "summary": "A log that was asked for in a heartbeat's answer, or why it is not sent",
+        "tags": ["channel"],
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {LOG_BUNDLE_BYTES_MAX} bytes of gzip, or a refusal.",
+            "content": {"application/gzip": {}, "application/json": {"schema": schemas[LogRefusal]}},
+        },
+        "responses": {
+            "200": {"description": "Taken.", "content": {"application/json": {"schema": schemas[LogTaken]}}},
             "default": _PROBLEM,
         },
     }

@@ -142,6 +142,7 @@ def _detail(found: DeviceDetail) -> wire.DeviceDetailInfo:
         device=_info(found.view),
         hardware=msgspec.convert(dict(device.hardware), HardwareProfile),
         declared_tags=dict(device.declared_tags),
+        log_sources=device.log_sources,
         in_progress=tuple(wire.InProgressInfo(one.work, one.state, one.detail) for one in device.in_progress),
         holds=tuple(hold_info(subject, hold) for subject, hold in found.holds),
         certificates=tuple(

@@ -17,6 +17,7 @@ from tidegate.control.channel.heartbeat import Heartbeats
 from tidegate.control.channel.http import Disconnected, Receive, Scope, Send
 from tidegate.control.channel.identity import Identities, Tls
 from tidegate.control.channel.load import LOOK_SECONDS, Load
+from tidegate.control.channel.logs import LogDesk
 from tidegate.control.channel.presence import FLUSH_SECONDS, Presence
 from tidegate.control.channel.reports import ReportQueue
 from tidegate.control.problems import MethodNotAllowed, understood
@@ -26,7 +27,7 @@ from tidegate.control.services.node import Node
 from tidegate.errors import Defect, NotFound, Refused
 from tidegate.ids import DeviceId
 from tidegate.wire import device as wire
-from tidegate.wire.device_calls import MOST_BYTES, PREFIX
+from tidegate.wire.device_calls import LOGS, MOST_BYTES, PREFIX
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class ChannelApp:
         self.identities = Identities(node, self._identity_changed)
         self.heartbeats = Heartbeats(node, self.desk, self.presence, lambda: self._load.factor)
         self.reports = ReportQueue(node)
+        self._logs = LogDesk(node, self.desk)
         self._calls: dict[str, Call] = {
             "heartbeat": self._heartbeat,
             "reports": self._report,
@@ -145,7 +147,8 @@ class ChannelApp:
                 scope["device"] = caller.device
                 await self._repository(scope, receive, send)
                 return
-            call = self._calls.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
+            name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
+            call = self._log if name.startswith(LOGS) else self._calls.get(name)
             if call is None:
                 await self.identities.admit(scope)
                 raise NotFound(f"cannot find {path[:256]}")
@@ -213,6 +216,10 @@ class ChannelApp:
         await self.desk.run(registration.register, self._node, caller.device, said)
         interval = self.desk.interval_seconds(caller.device.fleet_id) * self._load.factor
         return wire.Registered(caller.device.name, caller.device.fleet, interval)
+
+    async def _log(self, scope: Scope, receive: Receive) -> wire.LogTaken:
+        caller = await self.identities.admit(scope)
+        return await self._logs.take(caller.device, scope, receive)
 
     async def _renew(self, scope: Scope, receive: Receive) -> wire.Renewed:
         caller = await self.identities.admit(scope, renewing=True)

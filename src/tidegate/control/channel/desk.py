@@ -16,13 +16,13 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from tidegate.control.domain.devices import DeviceRef
-from tidegate.control.services import work
+from tidegate.control.services import logs, work
 from tidegate.control.services.hub import Change
 from tidegate.control.services.node import Node
 from tidegate.control.store import fleets
 from tidegate.errors import Unavailable
 from tidegate.ids import DeviceId, FleetId
-from tidegate.wire.device import DesiredState, Heartbeat
+from tidegate.wire.device import DesiredState, Heartbeat, LogRequest
 
 #: Requests at the database at once, and how many may wait for their turn.
 WORKERS = 4
@@ -64,6 +64,7 @@ class Standing:
         "held",
         "installation",
         "installed",
+        "logs",
         "sequence",
         "turn",
         "wanted",
@@ -76,6 +77,7 @@ class Standing:
         self.installed: bytes | None = None  # digest of what it last said it runs; None: not told yet
         self.desired = EMPTY
         self.digest = _EMPTY_DIGEST
+        self.logs: tuple[LogRequest, ...] = ()  # what is wanted of its logs
         self.wanted = 1  # grows with every change; `desired` answers for the change numbered `computed`
         self.computed = 0
         self.held: asyncio.Future[None] | None = None
@@ -88,7 +90,7 @@ class Standing:
     @property
     def busy(self) -> bool:
         """It was given something to do."""
-        return self.digest != _EMPTY_DIGEST
+        return self.digest != _EMPTY_DIGEST or bool(self.logs)
 
     @property
     def stale(self) -> bool:
@@ -163,9 +165,13 @@ class Desk:
 
     async def compute(self, standing: Standing) -> None:
         wanted = standing.wanted
-        desired = await self.run(work.desired, self._node, standing.device)
+        desired, asked = await self.run(self._wanted_of, standing.device)
         if wanted > standing.computed:
             standing.desired, standing.digest, standing.computed = desired, digest_of(desired), wanted
+            standing.logs = asked
+
+    def _wanted_of(self, device: DeviceRef) -> tuple[DesiredState, tuple[LogRequest, ...]]:
+        return work.desired(self._node, device), logs.pending(self._node, device)
 
     async def run(self, function: Callable[[Unpack[Ts]], R], *args: *Ts) -> R:
         """Call `function` in a thread, when its turn comes."""
@@ -203,6 +209,7 @@ class Desk:
 
     async def _mark_fleet(self, fleet_id: FleetId) -> None:
         busy = await run_sync(work.devices_with_work, self._node, fleet_id)
+        busy |= await run_sync(logs.devices_asked, self._node, fleet_id)
         had = {
             device_id
             for device_id, standing in self._standing.items()

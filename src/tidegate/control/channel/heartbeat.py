@@ -13,7 +13,7 @@ from tidegate.control.channel.desk import Desk, Said, Standing
 from tidegate.control.channel.identity import Caller
 from tidegate.control.channel.presence import Presence
 from tidegate.control.services.node import Node
-from tidegate.wire.device import Heartbeat, HeartbeatAnswer
+from tidegate.wire.device import Heartbeat, HeartbeatAnswer, LogRequest
 
 MAX_WAIT_SECONDS = 60
 
@@ -51,7 +51,7 @@ class Heartbeats:
         if not standing.settled(said):
             return None
         interval = self._interval(caller)
-        if said.beat.wait_seconds and standing.digest == said.beat.seen and not self._closing:
+        if said.beat.wait_seconds and not _news(caller, standing, said.beat.seen) and not self._closing:
             return None
         now = self._node.clock.now()
         self._presence.heard(caller.device.id, now, said.beat.waiting_on, said.in_progress)
@@ -68,7 +68,7 @@ class Heartbeats:
         await self._desk.settle(standing, said)
         interval = self._interval(caller)
         wait = min(beat.wait_seconds, interval, MAX_WAIT_SECONDS)
-        if wait and standing.digest == beat.seen:
+        if wait and not _news(caller, standing, beat.seen):
             await self._hold(caller, standing, beat.seen, wait)
         return self._answer(caller, standing, beat, interval, now)
 
@@ -89,7 +89,7 @@ class Heartbeats:
         ends = loop.time() + seconds
         self._held += 1
         try:
-            while standing.digest == seen and standing.turn == turn and not self._closing:
+            while not _news(caller, standing, seen) and standing.turn == turn and not self._closing:
                 if standing.stale:
                     await self._desk.compute(standing)
                     continue
@@ -113,16 +113,32 @@ class Heartbeats:
         # The bundle itself goes once over each connection, and again when it has changed.
         tell_bundle = caller.tls.get("ca_bundle_sha256") != self._bundle_sha256
         caller.tls["ca_bundle_sha256"] = self._bundle_sha256
+        untold = _untold(caller, standing)
+        caller.tls["logs_told"] = standing.logs
         return HeartbeatAnswer(
             interval_seconds=interval,
             desired_digest=standing.digest,
             ca_bundle_sha256=self._bundle_sha256,
             server_time=now,
             desired=msgspec.UNSET if standing.digest == beat.seen else standing.desired,
+            log_requests=untold,
             report_sequence=standing.sequence_of(beat.installation),
             renew_now=now >= caller.renew_at,
             ca_bundle=self._bundle if tell_bundle else "",
         )
+
+
+def _news(caller: Caller, standing: Standing, seen: str) -> bool:
+    """Whether there is something to tell that need not wait."""
+    return standing.digest != seen or bool(_untold(caller, standing))
+
+
+def _untold(caller: Caller, standing: Standing) -> tuple[LogRequest, ...]:
+    """Log requests are told once over each connection: an agent that starts anew makes a new one."""
+    if not standing.logs:
+        return ()
+    told = caller.tls.get("logs_told", ())
+    return tuple(one for one in standing.logs if one not in told)
 
 
 def _expire(woken: asyncio.Future[None]) -> None:

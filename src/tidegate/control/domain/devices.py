@@ -65,6 +65,7 @@ class Device:
     agent_version: str
     hardware: Mapping[str, Any]
     declared_tags: Mapping[str, str]
+    log_sources: tuple[str, ...]
     waiting_on: str
     in_progress: tuple[InProgress, ...]
     hold: Hold | None

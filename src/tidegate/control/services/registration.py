@@ -8,13 +8,14 @@ from tidegate.control.domain.devices import DeviceRef, checked_tags
 from tidegate.control.services.node import Node
 from tidegate.control.store import devices as store
 from tidegate.control.store import engine
+from tidegate.control.store import facts as fact_store
 from tidegate.wire.device import Register
 
 _JSON = msgspec.json.Encoder(order="sorted")
 
 
 def register(node: Node, device: DeviceRef, said: Register) -> bool:
-    """Record hardware, agent version and declared tags; gives whether anything was new.
+    """Record hardware, agent version, declared tags and the names of log sources; gives whether anything was new.
 
     Declared tags stay apart from the operator's: they select nothing by default.
 
@@ -26,12 +27,14 @@ def register(node: Node, device: DeviceRef, said: Register) -> bool:
         "agent_version": said.agent_version,
         "hardware": _JSON.encode(said.hardware).decode(),
         "declared_tags": _JSON.encode(tags).decode(),
+        "log_sources": _JSON.encode(sorted(set(said.log_sources))).decode(),
     }
     with node.db.write() as tx:
         before = store.facts(tx, device.id)
         if before == facts:
             return False
         store.update(tx, device.id, **facts)
+        fact_store.write(tx, device.id, said.hardware, said.agent_version, tags)
         if before["agent_version"] and before["agent_version"] != said.agent_version:
             text = f"agent {said.agent_version}, was {before['agent_version']}"
             store.add_event(tx, device.fleet_id, device.id, "agent", text, engine.now(tx))

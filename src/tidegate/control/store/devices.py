@@ -78,9 +78,8 @@ def lock(tx: Connection, device_id: DeviceId) -> None:
 
 def facts(tx: Connection, device_id: DeviceId) -> dict[str, str]:
     """What the device last said of itself when it registered, as the texts on record."""
-    query = sa.select(devices.c.agent_version, devices.c.hardware, devices.c.declared_tags)
-    row = tx.execute(query.where(devices.c.id == device_id)).one()
-    return {"agent_version": row.agent_version, "hardware": row.hardware, "declared_tags": row.declared_tags}
+    query = sa.select(devices.c.agent_version, devices.c.hardware, devices.c.declared_tags, devices.c.log_sources)
+    return dict(tx.execute(query.where(devices.c.id == device_id)).one()._mapping)
 
 
 def identity_conflict_at(tx: Connection, device_id: DeviceId) -> datetime | None:
@@ -246,6 +245,7 @@ def _device(row: sa.Row[Any]) -> Device:
         agent_version=row.agent_version,
         hardware=json.loads(row.hardware),
         declared_tags=json.loads(row.declared_tags),
+        log_sources=tuple(json.loads(row.log_sources)),
         waiting_on=row.waiting_on,
         in_progress=tuple(InProgress(**item) for item in json.loads(row.in_progress)),
         hold=None if row.hold_reason is None else Hold(row.hold_reason, row.hold_until),

@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from tidegate.control.domain.people import SESSION_IDLE
-from tidegate.control.services import uploads
+from tidegate.control.services import logs, uploads
 from tidegate.control.services.idempotency import KEEP_HOURS
 from tidegate.control.services.node import Node
 from tidegate.control.store import engine, idempotency, people
@@ -24,6 +24,7 @@ def run(node: Node) -> None:
         oldest = now - timedelta(days=node.settings.device_events_days)
         tx.execute(sa.delete(device_events).where(device_events.c.at < oldest))
     uploads.purge(node)
+    logs.tidy(node)
 
 
 RECONCILER = Reconciler("retention", 3600, run)

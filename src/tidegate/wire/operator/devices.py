@@ -94,6 +94,7 @@ class DeviceDetailInfo(Struct, frozen=True, kw_only=True):
     device: DeviceInfo
     hardware: HardwareProfile
     declared_tags: dict[str, str]
+    log_sources: tuple[str, ...]
     in_progress: tuple[InProgressInfo, ...]
     holds: tuple[HoldInfo, ...]
     certificates: tuple[CertificateInfo, ...]

@@ -1,0 +1,102 @@
+"""Log requests and their bundles: rows in, domain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tidegate.control.domain.logs import LogRequest
+from tidegate.control.store import engine, paging
+from tidegate.control.store.schema import log_bundles, log_requests
+from tidegate.ids import DeviceId, FleetId
+
+
+def insert(tx: Connection, **values: Any) -> LogRequest:
+    statement = log_requests.insert().values(state="waiting", **values).returning(log_requests)
+    return _request(tx.execute(statement).one())
+
+
+def find(tx: Connection, device_id: DeviceId, request_id: int, *, lock: bool = False) -> LogRequest | None:
+    query = sa.select(log_requests).where(log_requests.c.id == request_id, log_requests.c.device_id == device_id)
+    row = tx.execute(engine.for_update(query) if lock else query).first()
+    return None if row is None else _request(row)
+
+
+def of_device(
+    tx: Connection, device_id: DeviceId, *, before: int | None, limit: int, offset: int
+) -> tuple[list[LogRequest], int]:
+    """The newest first, and how many there are in all."""
+    all_of_it = sa.select(log_requests).where(log_requests.c.device_id == device_id)
+    some = all_of_it.where(log_requests.c.id < before) if before is not None else all_of_it
+    rows = tx.execute(some.order_by(log_requests.c.id.desc()).limit(limit).offset(offset))
+    return [_request(row) for row in rows], paging.total(tx, all_of_it)
+
+
+def waiting(tx: Connection, device_id: DeviceId, now: datetime) -> list[LogRequest]:
+    """What the device is to be asked for, the oldest first."""
+    query = sa.select(log_requests).where(log_requests.c.device_id == device_id, *_waiting(now))
+    return [_request(row) for row in tx.execute(query.order_by(log_requests.c.id))]
+
+
+def devices_waiting(tx: Connection, fleet_id: FleetId, now: datetime) -> set[DeviceId]:
+    query = sa.select(log_requests.c.device_id).where(log_requests.c.fleet_id == fleet_id, *_waiting(now))
+    return {DeviceId(row.device_id) for row in tx.execute(query.distinct())}
+
+
+def count_waiting(tx: Connection, fleet_id: FleetId) -> int:
+    query = sa.select(log_requests.c.id).where(log_requests.c.fleet_id == fleet_id, log_requests.c.state == "waiting")
+    return paging.total(tx, query)
+
+
+def end(tx: Connection, request_id: int, **values: Any) -> None:
+    tx.execute(log_requests.update().where(log_requests.c.id == request_id).values(**values))
+
+
+def put_bundle(tx: Connection, request_id: int, data: bytes) -> None:
+    tx.execute(log_bundles.insert().values(request_id=request_id, data=data))
+
+
+def bundle(tx: Connection, request_id: int) -> bytes | None:
+    data: bytes | None = tx.scalar(sa.select(log_bundles.c.data).where(log_bundles.c.request_id == request_id))
+    return data
+
+
+def expire(tx: Connection, now: datetime) -> int:
+    """End what nobody answered in time; gives how many."""
+    late = log_requests.update().where(log_requests.c.state == "waiting", log_requests.c.expires_at <= now)
+    return int(tx.execute(late.values(state="expired", ended_at=now)).rowcount)
+
+
+def forget(tx: Connection, before: datetime, most: int) -> int:
+    """Delete at most `most` requests that ended before, with their bundles; gives how many."""
+    old = sa.select(log_requests.c.id).where(log_requests.c.state != "waiting", log_requests.c.ended_at < before)
+    ids: Sequence[int] = tx.scalars(old.order_by(log_requests.c.id).limit(most)).all()
+    if ids:
+        tx.execute(log_bundles.delete().where(log_bundles.c.request_id.in_(ids)))
+        tx.execute(log_requests.delete().where(log_requests.c.id.in_(ids)))
+    return len(ids)
+
+
+def _waiting(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return log_requests.c.state == "waiting", log_requests.c.expires_at > now
+
+
+def _request(row: Any) -> LogRequest:
+    return LogRequest(
+        id=row.id,
+        fleet_id=FleetId(row.fleet_id),
+        device_id=DeviceId(row.device_id),
+        source=row.source,
+        max_bytes=row.max_bytes,
+        state=row.state,
+        reason=row.reason,
+        requested_at=row.requested_at,
+        requested_by=row.requested_by,
+        expires_at=row.expires_at,
+        ended_at=row.ended_at,
+        size_bytes=row.size_bytes,
+    )
