@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 #: What the agent imports beyond the standard library, dependencies of dependencies included.
 DISTRIBUTIONS = ("cffi", "cryptography", "msgspec", "rfc8785", "securesystemslib", "tuf", "urllib3")
-SOURCES = ("__init__.py", "agent", "clock.py", "errors.py", "ids.py", "trust", "wire")
+SOURCES = ("__init__.py", "agent", "clock.py", "errors.py", "ids.py", "trust", "versions.py", "wire")
 NOT_PACKED = (
     "__pycache__",
     "tidegate/wire/operator/",

@@ -17,12 +17,13 @@ from tidegate.agent.execute import Executor
 from tidegate.agent.journal import Damaged
 from tidegate.agent.orders import order_of, work_of
 from tidegate.agent.outbox import MAX_REPORTS
-from tidegate.agent.requirements import compare, satisfies
+from tidegate.agent.requirements import satisfies
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Record
 from tidegate.agent.view import View
 from tidegate.clock import SystemClock
 from tidegate.errors import Conflict, Invalid, Unavailable, Untrusted
+from tidegate.versions import compare
 from tidegate.wire.device import Report, ReportResult, ReportsAnswer, Work
 
 

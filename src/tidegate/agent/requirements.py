@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
+
+from tidegate.versions import compare
 
 _CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*([A-Za-z0-9][A-Za-z0-9._+-]*)")
-_PART = re.compile(r"\d+|[A-Za-z]+")
 
 
 def unmet(requires: Sequence[tuple[str, str]], running: Callable[[str], str | None]) -> str:
@@ -33,25 +33,3 @@ def satisfies(version: str, versions: str) -> bool:
         if not met[sign]:
             return False
     return True
-
-
-def compare(left: str, right: str) -> int:
-    """-1, 0 or 1: dotted numbers by value (2.10 after 2.9, 1 equal to 1.0), a word before nothing (2.0rc1 before 2.0).
-
-    What follows a plus sign is build data and does not order (semver.org, rule 10).
-    """
-    for one, other in zip_longest(_parts(left), _parts(right)):
-        a, b = _rank(one), _rank(other)
-        if a != b:
-            return -1 if a < b else 1
-    return 0
-
-
-def _parts(version: str) -> list[str]:
-    return _PART.findall(version.split("+", 1)[0])
-
-
-def _rank(part: str | None) -> tuple[int, int, str]:
-    if part is None:
-        return (1, 0, "")
-    return (1, int(part), "") if part.isdigit() else (0, 0, part)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 
 from tidegate.errors import FieldError, Invalid
+from tidegate.versions import compare
 
 _TERM = re.compile(r"\s*(==|!=|>=|<=|>|<)\s*([A-Za-z0-9][A-Za-z0-9._+-]{0,127})\s*")
-_PART = re.compile(r"\d+|[A-Za-z]+")
 _CHECKS = {
     "==": lambda order: order == 0,
     "!=": lambda order: order != 0,
@@ -17,29 +16,6 @@ _CHECKS = {
     ">": lambda order: order > 0,
     "<": lambda order: order < 0,
 }
-
-
-def compare(left: str, right: str) -> int:
-    """-1, 0 or 1: parts between punctuation, numbers by value, letters by spelling; a missing part is 0.
-
-    Letters come before a missing part: ``2.0-rc1`` is older than ``2.0``. What follows a plus sign is build data and
-    does not order (semver.org, rule 10).
-    """
-    for one, other in zip_longest(_parts(left), _parts(right)):
-        first, second = _weight(one), _weight(other)
-        if first != second:
-            return -1 if first < second else 1
-    return 0
-
-
-def _parts(version: str) -> list[str]:
-    return _PART.findall(version.split("+", 1)[0])
-
-
-def _weight(part: str | None) -> tuple[int, int, str]:
-    if part is None:
-        return 1, 0, ""
-    return (1, int(part), "") if part.isdigit() else (0, 0, part)
 
 
 def satisfies(version: str, versions: str) -> bool:

@@ -64,7 +64,7 @@ def publish(scope: Scope, node: Node, request: PublishArtifact) -> Artifact:
     """
     scope.require("artifacts.publish")
     if request.target_hardware:
-        selector.parse(request.target_hardware, "/target_hardware")
+        selector.parse(request.target_hardware, "/target_hardware", selector.HARDWARE)
     domain.check_new(
         request.name, request.version, request.kind, [file.name for file in request.files], DESCRIPTOR_FILE
     )

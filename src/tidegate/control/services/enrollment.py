@@ -20,7 +20,7 @@ from tidegate.control.services.certificates import Intended
 from tidegate.control.services.node import Node
 from tidegate.control.services.tokens import secret_sha256
 from tidegate.control.store import devices as device_store
-from tidegate.control.store import engine, fleets
+from tidegate.control.store import engine, facts, fleets
 from tidegate.control.store import enrollment as store
 from tidegate.control.store import groups as group_store
 from tidegate.errors import Defect
@@ -119,6 +119,7 @@ def _describe(tx: Connection, device: DeviceRef, row: store.TokenRow, asked: Enr
         waiting_on="",
         in_progress="[]",
     )
+    facts.write(tx, device.id, asked.hardware, asked.agent_version)
     device_store.set_tags(tx, device.id, row.tags)
     for group_id in group_store.by_names(tx, device.fleet_id, row.groups).values():
         group_store.add(tx, group_id, [device.id])
