@@ -46,9 +46,11 @@ def settings(prefix: Path, python: Path) -> None:
     check = prefix / "check.py"
     check.write_text(CHECK)
     (prefix / "etc").mkdir()
+    (prefix / "app.log").write_text("camera started\n")
     (prefix / "etc/agent.toml").write_text(
         f'state_dir = "{prefix}/state"\nrun_dir = "{prefix}/run"\n'
         f'[allow.exec.content]\nargv = ["{python}", "{check}"]\n'
+        f'[allow.log_sources]\napp = "{prefix}/app.log"\n'
     )
 
 
@@ -101,6 +103,10 @@ def install(command: str, token: str, prefix: Path) -> None:
     assert "start it yourself" in done.stderr
 
 
+def _ended(request: dict[str, Any]) -> dict[str, Any] | None:
+    return None if request["state"] == "waiting" else request
+
+
 def roll_out(api: live.Api, version: str) -> int:
     target = {"devices": ["cam-7"]}
     body = {"artifact": "vad", "version": version, "target": target, "probes": [PROBE]}
@@ -134,6 +140,15 @@ def test_one_device_from_the_printed_command_to_its_decommissioning(tmp_path: Pa
             kinds = [kind for (kind,) in database.execute("SELECT kind || ' ' || detail FROM device_events")]
         assert kinds
         assert not any("without leave" in kind for kind in kinds), "a report came after the leave that it gives back"
+
+        device = api.call("GET", "/v1/devices/cam-7")
+        assert device["log_sources"] == ["app"]
+        for source, state in (("app", "received"), ("kernel", "refused")):
+            asked = api.call("POST", "/v1/devices/cam-7/logs", {"source": source})["id"]
+            path = f"/v1/devices/cam-7/logs/{asked}"
+            ended = until(lambda path=path: _ended(api.call("GET", path)), processes.tail("agent"))
+            assert ended["state"] == state, ended
+        assert "allowlist has no log source" in ended["reason"]
 
         key = (prefix / "state/identity/current.pem").read_bytes()
         install(minted["installer"]["command"], "", prefix)

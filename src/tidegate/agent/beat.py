@@ -43,13 +43,21 @@ class Flushed:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSent:
+    """One log request is answered, or `error` says why not; `Unavailable`: it may be tried again."""
+
+    request: int
+    error: TidegateError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """Our own bug, brought to the main thread to end the process there."""
 
     error: Exception
 
 
-Outcome = Answered | Failed | Flushed | Broken
+Outcome = Answered | Failed | Flushed | LogSent | Broken
 
 
 class Caller:

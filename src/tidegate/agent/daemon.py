@@ -22,6 +22,7 @@ from tidegate.agent.backoff import Backoff
 from tidegate.agent.connection import Connection
 from tidegate.agent.identity import Final, Identity
 from tidegate.agent.inforce import InForce
+from tidegate.agent.logs import Logs
 from tidegate.agent.renewal import Renewal
 from tidegate.agent.session import Again, Later, Over, RenewFirst, UseCurrent, UsePending, course, spacing
 from tidegate.agent.settings import Source
@@ -99,6 +100,7 @@ class Daemon:
         self._beat_backoff, self._flush_backoff, self._disk_backoff = backoff(1.0), backoff(1.0), backoff(5.0)
         self._beats = beat.Caller("beat", self._events.put)
         self._reports = beat.Caller("reports", self._events.put)
+        self._logs = Logs(self._events.put, clock, backoff(5.0))
         self._asked: beat.Ask | None = None
         self._asked_at = self._changed_at = clock.monotonic()
         self._next_beat = self._next_flush = 0.0
@@ -137,6 +139,7 @@ class Daemon:
             self._connection.link.end_calls()
             self._beats.close(CLOSE_SECONDS)
             self._reports.close(CLOSE_SECONDS)
+            self._logs.close(CLOSE_SECONDS)
             self._connection.link.close()
             if status is not None:
                 status.close()
@@ -150,6 +153,7 @@ class Daemon:
             return
         self._works.tick(self._desired)
         self._renewal.tick(self._connection.certificate)
+        self._logs.tick(self._connection.link, self._inforce.settings.allow.log_sources)
         if not self._flushing and now >= self._next_flush and self._view.outbox.pending() is not None:
             link, outbox = self._connection.link, self._view.outbox
             self._flushing = True
@@ -159,7 +163,7 @@ class Daemon:
 
     def _next_event(self) -> Event | None:
         now = self._clock.monotonic()
-        waits = [self._works.due_in(), self._renewal.due_in(self._connection.certificate)]
+        waits = [self._works.due_in(), self._renewal.due_in(self._connection.certificate), self._logs.due_in()]
         if self._asked is None:
             waits.append(self._next_beat - now)
         if not self._flushing and self._next_flush > now:
@@ -176,7 +180,8 @@ class Daemon:
         register = None
         if connection.fresh:
             found = hardware.detect(Path(settings.state_dir))
-            register = Register(found, __version__, settings.declared_tags)
+            sources = tuple(sorted(settings.allow.log_sources))
+            register = Register(found, __version__, settings.declared_tags, sources)
         self._asked = beat.Ask(connection.link, self._heartbeat(), self._flushes, register)
         self._asked_at = self._clock.monotonic()
         asked = self._asked
@@ -203,6 +208,8 @@ class Daemon:
                 return self._failed(event)
             case beat.Flushed(error=error):
                 self._flushed(error)
+            case beat.LogSent():
+                self._logs.sent(event)
             case ChildSaid(child=child, said=said):
                 self._works.said(child, said)
                 self._renewal.said(child, said)
@@ -230,7 +237,8 @@ class Daemon:
         self._take_bundle(answer)
         if answer.renew_now:
             self._renewal.tick(self._connection.certificate, now_please=True)
-        unchanged = not isinstance(answer.desired, DesiredState)
+        self._logs.asked(answer.log_requests)
+        unchanged = not isinstance(answer.desired, DesiredState) and not answer.log_requests
         self._next_beat = now + spacing(
             held_seconds=now - self._asked_at,
             asked_seconds=self._interval,

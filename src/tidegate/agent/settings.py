@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 
 from tidegate.agent import durable
 from tidegate.errors import Invalid
+from tidegate.wire.config import Argv, UnitName, path_fault
 from tidegate.wire.device import Tags
 
 FILE_MAX_BYTES = 256 * 1024
@@ -30,8 +31,10 @@ STATE_FOLDER = 0o711
 
 EntryName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
 AbsolutePath = Annotated[str, Meta(pattern="^/[^\\x00]*$", max_length=1024)]
-Argument = Annotated[str, Meta(pattern="^[^\\x00]*$", max_length=4096)]
-Argv = Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=64)]
+#: A file, or the journal of one unit.
+LogTarget = Annotated[
+    str, Meta(pattern=r"^(/[^\x00]*|unit:[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254})$(?!\n)", max_length=1024)
+]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 
@@ -47,14 +50,18 @@ class ExecEntry(Strict, frozen=True):
 
 
 class Allow(Strict, frozen=True):
-    """The allowlists. Empty means: refused. They belong to the device's owner; no signed payload widens them."""
+    """The allowlists. Empty means: refused. They belong to the device's owner; no signed payload widens them.
+
+    `path_prefixes` is what file probes may look at, `destination_prefixes` where configs may be written.
+    """
 
     exec: Annotated[dict[EntryName, ExecEntry], Meta(max_length=256)] = {}
+    destination_prefixes: Annotated[tuple[AbsolutePath, ...], Meta(max_length=256)] = ()
     path_prefixes: Annotated[tuple[AbsolutePath, ...], Meta(max_length=256)] = ()
     probe_ports: Annotated[tuple[Port, ...], Meta(max_length=256)] = ()
-    units: Annotated[tuple[EntryName, ...], Meta(max_length=256)] = ()
+    units: Annotated[tuple[UnitName, ...], Meta(max_length=256)] = ()
     reload_argvs: Annotated[tuple[Argv, ...], Meta(max_length=256)] = ()
-    log_sources: Annotated[dict[EntryName, AbsolutePath], Meta(max_length=256)] = {}
+    log_sources: Annotated[dict[EntryName, LogTarget], Meta(max_length=256)] = {}
     volume_prefixes: Annotated[tuple[AbsolutePath, ...], Meta(max_length=256)] = ()
     container_devices: Annotated[tuple[AbsolutePath, ...], Meta(max_length=256)] = ()
 
@@ -250,6 +257,12 @@ def _convert(values: Mapping[str, Any], what: str) -> Settings:
     for name, entry in settings.allow.exec.items():
         if not entry.argv[0].startswith("/"):
             raise Invalid(f"cannot use {what}: allow.exec.{name}.argv must start with an absolute path")
+    for argv in settings.allow.reload_argvs:
+        if not argv[0].startswith("/"):
+            raise Invalid(f"cannot use {what}: each of allow.reload_argvs must start with an absolute path")
+    for prefix in settings.allow.destination_prefixes:
+        if rule := path_fault(prefix):
+            raise Invalid(f"cannot use {what}: allow.destination_prefixes: {prefix!r} {rule}")
     return settings
 
 
