@@ -21,6 +21,7 @@ from bench.table import table
 from tidegate.testing.live import Api, LiveNode, initialise, serve, upload
 from tidegate.testing.processes import Processes
 from tidegate.trust.tuf.client import Client, Fetch, NotServed
+from tidegate.trust.tuf.target import Policy
 
 FILE_BYTES = 2_327_524  # as large as the demo's model
 ROUNDS = 15
@@ -79,7 +80,7 @@ def _publish(api: Api, client: Client, source: Path, version: str) -> dict[str, 
 def measure(node: LiveNode, folder: Path) -> str:
     api = node.sign_in()
     device = enroll(node, api, folder / "devices", "bench-publish")
-    client = Client(folder / "trust", _fetch(node, device), "default")
+    client = Client(folder / "trust", _fetch(node, device), Policy("default"))
     client.anchor(device.root)
     database = sqlite3.connect(folder / "floor.db")
     database.execute("PRAGMA journal_mode=WAL")

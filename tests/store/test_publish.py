@@ -27,6 +27,7 @@ from tidegate.trust.signer import FileSigner
 from tidegate.trust.tuf import repository, roles
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.roles import PUBLISHER
+from tidegate.trust.tuf.target import Policy
 from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import ModelManifest, PayloadFile
 from tidegate.wire.operator.artifacts import ListArtifacts, NewFile, PublishArtifact
@@ -63,7 +64,7 @@ def _device(node: Node, folder: Path) -> Client:
             raise NotServed(f"cannot find {path}")
         return data
 
-    client = Client(folder / "device", fetch, "default")
+    client = Client(folder / "device", fetch, Policy("default"))
     if not client.has_anchor():
         client.anchor(trust.export_root(admin_scope(node), node))
     return client

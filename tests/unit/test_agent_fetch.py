@@ -16,6 +16,7 @@ from tidegate.errors import Refused, Unavailable, Untrusted
 from tidegate.testing.played_node import PlayedNode
 from tidegate.testing.tls_server import http, refusal
 from tidegate.trust.tuf.client import Client
+from tidegate.trust.tuf.target import Policy
 from tidegate.wire.device import HardwareProfile, Work
 
 CONTENT = bytes(range(256)) * 4000
@@ -28,7 +29,7 @@ class Bench:
     def __init__(self, node: PlayedNode, folder: Path, keep_free_bytes: int = 0) -> None:
         self.store = ContentStore(folder / "content")
         self.link = Link(node.server.url, node.pki.ca_pem, None, timeout_seconds=5)
-        client = Client(folder / "trust", metadata_over(self.link), "default")
+        client = Client(folder / "trust", metadata_over(self.link), Policy("default"))
         client.anchor(node.world.served["metadata/1.root.json"])
         self.heard: list[tuple[int, int]] = []
         place = Place("default", HARDWARE, folder, keep_free_bytes)

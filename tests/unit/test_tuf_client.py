@@ -20,6 +20,7 @@ from tidegate.trust.tuf import repository, roles
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.repository import Change
 from tidegate.trust.tuf.roles import Row
+from tidegate.trust.tuf.target import Policy
 
 PATH = "default/vad/5/descriptor.json"
 
@@ -108,7 +109,7 @@ def test_an_anchor_is_never_replaced(world: World, tmp_path: Path) -> None:
 
 
 def test_the_anchor_of_another_fleet_is_refused(world: World, tmp_path: Path) -> None:
-    client = Client(tmp_path, world.fetch, "plant-7", world.clock)
+    client = Client(tmp_path, world.fetch, Policy("plant-7"), world.clock)
     with pytest.raises(Untrusted, match="fleet 'default'"):
         client.anchor(world.rows["root"].data)
     assert not client.has_anchor()
@@ -121,7 +122,7 @@ def test_root_keys_rotate_along_the_chain(world: World, tmp_path: Path) -> None:
         chain.append(world.resign_root(keys={"root": new_signer()}).data)
     client.refresh()
     assert client.root_version() == 4
-    fresh = Client(tmp_path / "other", world.fetch, "default", world.clock)
+    fresh = Client(tmp_path / "other", world.fetch, Policy("default"), world.clock)
     fresh.anchor(chain[0])
     fresh.follow(chain)
     assert fresh.root_version() == 4
@@ -324,7 +325,7 @@ def test_a_network_that_fails_is_unavailable(world: World, tmp_path: Path) -> No
         raise Unavailable("cannot reach the node")
 
     with pytest.raises(Unavailable):
-        Client(tmp_path, broken, "default", world.clock).refresh()
+        Client(tmp_path, broken, Policy("default"), world.clock).refresh()
     del world.served["metadata/timestamp.json"]
     with pytest.raises(NotServed):
         client.refresh()

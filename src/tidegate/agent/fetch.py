@@ -7,10 +7,9 @@ mend by itself (an older view, a withdrawn version) is `Untrusted` and tried aga
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Protocol
 
 import msgspec
 
-from tidegate.agent.link import ChannelProblem, Link
+from tidegate.agent.link import ChannelProblem, Download, Link
 from tidegate.agent.parts import Contents, NoRoom
 from tidegate.errors import Invalid, Unavailable, Untrusted
-from tidegate.trust.tuf.client import Client, NotServed, Target
+from tidegate.trust.tuf.client import Client, NotServed
+from tidegate.trust.tuf.target import Policy, Target
 from tidegate.wire import descriptor as wire
 from tidegate.wire.device import HardwareProfile, Work
 from tidegate.wire.selector import unmet
@@ -83,7 +83,8 @@ class TargetFetcher:
         whole, before = sum(file.length for file in found.files), 0
         for file in found.files:
             target = self._metadata.find(wire.target_path(self._place.fleet, found.name, found.version, file.name))
-            self._file(target, store, wanted, partial(self._note, before, whole))
+            body_from = partial(self._link.download, REPOSITORY + target.download_path)
+            receive(target, store, body_from, wanted, partial(self._note, before, whole))
             before += file.length
 
     def _note(self, before: int, whole: int, here: int) -> None:
@@ -103,7 +104,7 @@ class TargetFetcher:
             data = store.read(target.sha256, wire.DESCRIPTOR_MAX_BYTES)
         else:
             data = self._link.get(REPOSITORY + target.download_path, target.length)
-            if len(data) != target.length or hashlib.sha256(data).hexdigest() != target.sha256:
+            if not target.matches(data):
                 raise Untrusted(f"cannot use {path}: its bytes are not the signed ones")
         found = self._checked(work, path, data)
         store.put(target.sha256, data)
@@ -137,31 +138,53 @@ class TargetFetcher:
                 f"{max(free, 0)} are free"
             )
 
-    def _file(self, target: Target, store: Contents, wanted: Callable[[], bool], note: Callable[[int], None]) -> None:
-        if store.has(target.sha256):
-            return
-        offset = store.partial_length(target.sha256)
-        if offset < target.length:
-            self._receive(target, offset, store, wanted, note)
-            if store.partial_length(target.sha256) == 0:
-                raise Unavailable(f"cannot fetch {target.path}: the node sent nothing")
-        store.finish(target.sha256, target.length)
 
-    def _receive(
-        self, target: Target, offset: int, store: Contents, wanted: Callable[[], bool], note: Callable[[int], None]
-    ) -> None:
-        with self._link.download(REPOSITORY + target.download_path, offset) as body:
-            if body.start != offset:
-                if body.start != 0:
-                    raise Unavailable(f"cannot resume {target.path} at {offset}: the node answers from {body.start}")
-                store.restart(target.sha256)
-            position = body.start
-            for chunk in body.chunks:
-                if not wanted():
-                    raise Unavailable(f"cannot go on with {target.path}: the work was taken back")
-                store.append(target.sha256, chunk, target.length)
-                position += len(chunk)
-                note(position)
+def receive(
+    target: Target,
+    store: Contents,
+    body_from: Callable[[int], AbstractContextManager[Download]],
+    wanted: Callable[[], bool] = lambda: True,
+    note: Callable[[int], None] = lambda _here: None,
+) -> None:
+    """Bring `target` whole into `store`; what is there already is not asked for again.
+
+    `body_from(offset)` opens its bytes from there on; `wanted` says between chunks whether to go on; `note` hears after
+    each how many bytes are here.
+
+    Raises:
+        Untrusted: the bytes are not the signed ones.
+        Unavailable, OSError: not now.
+    """
+    if not store.has(target.digest):
+        if store.partial_length(target.digest) < target.length:
+            _append(target, store, body_from, wanted, note)
+            if store.partial_length(target.digest) == 0:
+                raise Unavailable(f"cannot fetch {target.path}: the node sent nothing")
+        store.finish(target.digest, target.length)
+    if target.sha512 and not store.is_also(target.digest, target.sha512, target.length):
+        raise Untrusted(f"cannot use {target.path}: its bytes are not those of its signed SHA-512")
+
+
+def _append(
+    target: Target,
+    store: Contents,
+    body_from: Callable[[int], AbstractContextManager[Download]],
+    wanted: Callable[[], bool],
+    note: Callable[[int], None],
+) -> None:
+    offset = store.partial_length(target.digest)
+    with body_from(offset) as body:
+        if body.start != offset:
+            if body.start != 0:
+                raise Unavailable(f"cannot resume {target.path} at {offset}: the node answers from {body.start}")
+            store.restart(target.digest)
+        position = body.start
+        for chunk in body.chunks:
+            if not wanted():
+                raise Unavailable(f"cannot go on with {target.path}: the work was taken back")
+            store.append(target.digest, chunk, target.length)
+            position += len(chunk)
+            note(position)
 
 
 @contextmanager
@@ -189,4 +212,4 @@ def metadata_over(link: Link) -> Callable[[str, int], bytes]:
 
 def client_over(link: Link, folder: Path, fleet: str) -> Client:
     """The verifying client with its durable metadata in `folder`."""
-    return Client(folder, metadata_over(link), fleet)
+    return Client(folder, metadata_over(link), Policy(fleet))

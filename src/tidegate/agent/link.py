@@ -44,7 +44,14 @@ class Link:
     """
 
     def __init__(self, url: str, ca_pem: str, identity: Path | None, *, timeout_seconds: float = 30.0) -> None:
-        self._transport = transport.Transport(url, ca_pem, identity, timeout_seconds)
+        self._transport = transport.to_node(url, ca_pem, identity, timeout_seconds)
+
+    @classmethod
+    def over(cls, given: transport.Transport) -> Link:
+        """Over connections that are made otherwise."""
+        link = cls.__new__(cls)
+        link._transport = given
+        return link
 
     def register(self, request: wire.Register) -> wire.Registered:
         return self.call("POST", "/v1/device/register", request, wire.Registered)
@@ -70,6 +77,16 @@ class Link:
 
     def renew(self, request: wire.Renew) -> wire.Renewed:
         return self.call("POST", "/v1/device/renew", request, wire.Renewed)
+
+    def send_log(self, request: int, packed: bytes) -> None:
+        """A gzip bundle, for a log request."""
+        headers = {"Content-Type": "application/gzip"}
+        seconds = self._transport.timeout_seconds + len(packed) / transport.SLOWEST_BYTES_PER_SECOND
+        with self._transport.answer("POST", f"/v1/device/logs/{request}", seconds, packed, headers) as received:
+            received.read_all(ANSWER_MAX_BYTES)
+
+    def refuse_log(self, request: int, reason: str) -> None:
+        self.call("POST", f"/v1/device/logs/{request}", wire.LogRefusal(plain(reason)), wire.LogTaken)
 
     def call(self, method: str, path: str, request: Any, answer: type[T], *, held_seconds: int = 0) -> T:
         """One JSON request and its answer; unknown fields of the answer are ignored, so that answers may grow."""

@@ -27,6 +27,10 @@ TOKEN_MAX_BYTES = 4096
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 2 refused, 75 may be repeated, 78 over for good (the unit does not restart)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["tuf-client"]:
+        from tidegate.agent import tuf_client
+
+        return tuf_client.main(given[1:])
     options = _parser().parse_args(given)
     # Private files and folders say so themselves; workloads of other users must reach what is laid out for them.
     os.umask(0o022)

@@ -1,4 +1,4 @@
-"""The content store: verified bytes under their SHA-256, resumable downloads beside them.
+"""The content store: verified bytes under their hash, resumable downloads beside them.
 
 ``partial/<sha256>`` grows while it is downloaded and proves nothing; ``whole/<sha256>`` has had its hash and length
 checked and is never written to again.
@@ -7,6 +7,7 @@ checked and is never written to again.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from tidegate.errors import Defect, Untrusted
 from tidegate.ids import SHA256_HEX
 
 _CHUNK = 1 << 20
+_SHA512_DIGITS = 128
+_SHA512_HEX = re.compile(r"[0-9a-f]{128}")
 
 
 class ContentStore:
-    """For one process at a time; `sha256` is always the lower-case hex digest of the content."""
+    """For one process at a time; `sha256` is the lower-case hex digest of the content.
+
+    Of foreign repositories it may be a SHA-512, told apart by its length; the wire and the descriptors of our own know
+    only SHA-256.
+    """
 
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self._whole = root / "whole"
@@ -44,7 +51,7 @@ class ContentStore:
             data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise Untrusted(f"cannot read content {sha256}: it is longer than {max_bytes} bytes")
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if _hash(sha256, data).hexdigest() != sha256:
             self.discard(sha256)
             raise Untrusted(f"cannot use content {sha256}: its bytes have changed on the device")
         return data
@@ -113,6 +120,12 @@ class ContentStore:
             self.discard(sha256)
         return self.has(sha256)
 
+    def is_also(self, sha256: str, other: str, length: int) -> bool:
+        """Whether the whole content has this other digest as well; dropped when it has not."""
+        if not matches(self.path(sha256), other, length):
+            self.discard(sha256)
+        return self.has(sha256)
+
     def collect(self, keep: Collection[str]) -> None:
         """Remove every content and every partial download that is not in `keep`."""
         for folder in (self._whole, self._partial):
@@ -125,7 +138,7 @@ class ContentStore:
 
 def matches(path: Path, sha256: str, length: int) -> bool:
     """Whether the file's bytes are those; reads it once, a chunk at a time."""
-    digest, size = hashlib.sha256(), 0
+    digest, size = _hash(sha256), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -134,6 +147,10 @@ def matches(path: Path, sha256: str, length: int) -> bool:
 
 
 def _checked(sha256: str) -> str:
-    if SHA256_HEX.fullmatch(sha256) is None:
+    if SHA256_HEX.fullmatch(sha256) is None and _SHA512_HEX.fullmatch(sha256) is None:
         raise Defect(f"cannot look up content {sha256!r}: not a SHA-256 in hex")
     return sha256
+
+
+def _hash(digest: str, data: bytes = b"") -> hashlib._Hash:
+    return hashlib.sha512(data) if len(digest) == _SHA512_DIGITS else hashlib.sha256(data)

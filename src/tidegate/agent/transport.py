@@ -51,6 +51,14 @@ class ChannelProblem(Refused):
         self.stop_workloads = problem.stop_workloads
 
 
+class Foreign(Unavailable):
+    """A refusal that is not the node's own: of a proxy, or of a server in front of it."""
+
+    def __init__(self, detail: str, status: int, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.status = status
+
+
 class CertificateRefused(Unavailable):
     """A fresh connection ended before any answer: the node refuses the certificate, or it is restarting."""
 
@@ -105,12 +113,12 @@ class Answer:
 
 
 class Transport:
-    """Keeps its connections open; use from several threads. `identity` is a PEM file with key and chain, or None."""
+    """Requests over the kept connections of `pool`, which lead to `url`; use from several threads."""
 
-    def __init__(self, url: str, ca_pem: str, identity: Path | None, timeout_seconds: float) -> None:
-        self.url = checked_url(url)
+    def __init__(self, url: str, pool: urllib3.HTTPConnectionPool, timeout_seconds: float) -> None:
+        self.url = url
         self.timeout_seconds = timeout_seconds
-        self._pool = _pool(self.url, tls.client_context(ca_pem, identity))
+        self._pool = pool
         self._calls: dict[tls.Call, str] = {}
         self._lock = threading.Lock()
 
@@ -184,6 +192,16 @@ class Transport:
         return once()
 
 
+def to_node(url: str, ca_pem: str, identity: Path | None, timeout_seconds: float) -> Transport:
+    """To a node, over TLS 1.3 against its pinned CA; `identity` is a PEM file with key and chain, or None.
+
+    Raises:
+        Invalid: the address, the CA bundle or the identity cannot be used.
+    """
+    checked = checked_url(url)
+    return Transport(checked, _pool(checked, tls.client_context(ca_pem, identity)), timeout_seconds)
+
+
 def gunzip(data: bytes, max_bytes: int, path: str) -> bytes:
     """Raises `Unavailable` for damaged data, and for a small answer that unpacks to more than `max_bytes`."""
     unpacker = zlib.decompressobj(wbits=31)
@@ -248,7 +266,7 @@ def _refusal(answer: Answer, path: str) -> Exception:
     after = _retry_after(answer.header("Retry-After"))
     data = answer.read_all(PROBLEM_MAX_BYTES)
     if answer.header("Content-Type").partition(";")[0].strip().lower() != PROBLEM_JSON:
-        return Unavailable(f"cannot use the node's answer to {path}: status {status}", retry_after_seconds=after)
+        return Foreign(f"cannot use the node's answer to {path}: status {status}", status, after)
     try:
         problem = msgspec.json.decode(data, type=Problem)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

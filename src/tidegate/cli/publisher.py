@@ -15,6 +15,7 @@ from tidegate.trust.tuf.client import NotServed
 from tidegate.trust.tuf.publisher import PublisherView
 from tidegate.trust.tuf.repository import Change
 from tidegate.trust.tuf.roles import PUBLISHER
+from tidegate.trust.tuf.target import Policy
 
 PASSWORD_VARIABLE = "TIDEGATE_PUBLISHER_PASSWORD_FILE"  # noqa: S105 - the name of a variable that names a file
 
@@ -40,14 +41,11 @@ def open_view(cli: Cli, root: Path | None) -> PublisherView:
     def fetch(path: str, max_bytes: int) -> bytes:
         name = path.removeprefix("metadata/")
         try:
-            response = cli.client.send("GET", f"/v1/trust/metadata/{name}")
+            return cli.client.trust.metadata(name).begin(max_bytes + 1)
         except NotFound as error:
             raise NotServed(error.detail) from error
-        data = response.read(max_bytes + 1)
-        response.release_conn()
-        return data
 
-    view = PublisherView(state_folder(cli.fleet), fetch, cli.fleet)
+    view = PublisherView(state_folder(cli.fleet), fetch, Policy(cli.fleet))
     if not view.has_anchor():
         if root is None:
             raise Invalid(

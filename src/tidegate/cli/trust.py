@@ -14,6 +14,7 @@ from tidegate.cli.client import Cli, pass_cli
 from tidegate.errors import NotFound, Unavailable
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.durable import write_file
+from tidegate.trust.tuf.target import Policy
 
 
 @click.group("trust")
@@ -42,7 +43,7 @@ def status(cli: Cli) -> None:
 @pass_cli
 def export_root(cli: Cli, file: Path) -> None:
     """Write the current root to FILE, to be pinned into images, and show its SHA-256."""
-    data = b"".join(cli.client.download("/v1/trust/root"))
+    data = cli.client.trust.root().read()
     try:
         write_file(file, data, 0o644)
     except OSError as error:
@@ -60,15 +61,12 @@ def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
 
     def fetch(path: str, max_bytes: int) -> bytes:
         try:
-            response = cli.client.send("GET", f"/v1/trust/{path}")
+            return cli.client.trust.metadata(path.removeprefix("metadata/")).begin(max_bytes + 1)
         except NotFound as error:
             raise NotServed(error.detail) from error
-        data = response.read(max_bytes + 1)
-        response.release_conn()
-        return data
 
     with tempfile.TemporaryDirectory() as folder:
-        client = Client(Path(folder) / "metadata", fetch, cli.fleet)
+        client = Client(Path(folder) / "metadata", fetch, Policy(cli.fleet))
         try:
             client.anchor(root.read_bytes())
         except OSError as error:
@@ -102,5 +100,5 @@ def renew(cli: Cli, sign: Path, root: Path | None) -> None:
     """Sign publisher and bins again where the key is: before they expire, and after a node was restored."""
     key, view = publisher.load_key(sign), publisher.open_view(cli, root)
     upload = send_signed(cli, publisher.sign_renewal(view, key))
-    cli.client.call("POST", "/v1/trust/renewals", body={"signed": upload})
+    cli.client.trust.renew(signed=upload)
     cli.out.data({"renewed": True}, "signed again")

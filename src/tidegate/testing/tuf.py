@@ -13,6 +13,7 @@ from tidegate.trust.tuf import repository, roles
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.trust.tuf.roles import Row
+from tidegate.trust.tuf.target import Policy
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -86,7 +87,7 @@ class World:
             raise NotServed(f"cannot find {path}") from None
 
     def client(self, folder: Path, *, anchored: bool = True) -> Client:
-        client = Client(folder, self.fetch, self.fleet, self.clock)
+        client = Client(folder, self.fetch, Policy(self.fleet), self.clock)
         if anchored and not client.has_anchor():
             client.anchor(self.rows["root"].data)
         return client

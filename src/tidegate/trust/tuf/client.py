@@ -1,9 +1,10 @@
 """The device's side of The Update Framework (specification 1.0, section 5) over python-tuf's trusted metadata set.
 
-Three things differ from python-tuf's own `Updater`: what is kept is written durably; the root must carry the name of
-the fleet; and a delegated role is always verified against the delegator through which it is reached *now*. python-tuf
-remembers that "role R was verified for delegator D" by name only, so that bytes verified for another delegator are
-then taken for D's (tests/unit/test_tuf_client.py shows it).
+Three things differ from python-tuf's own `Updater`: what is kept is written durably; what the user demands beyond the
+specification is a `Policy` (on a device: the fleet's name in the root, consistent snapshots); and a delegated role is
+always verified against the delegator through which it is reached *now*. python-tuf remembers that "role R was verified
+for delegator D" by name only, so that bytes verified for another delegator are then taken for D's
+(tests/unit/test_tuf_client.py shows it).
 
 Whatever arrives over `fetch` is hostile. It is refused with `Untrusted`; trouble with the network or the disk is
 `Unavailable`, never mixed.
@@ -13,12 +14,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from tuf.api.exceptions import EqualVersionNumberError, RepositoryError
-from tuf.api.metadata import Root, Snapshot, TargetFile, Targets
+from tuf.api.metadata import Root, TargetFile, Targets
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
@@ -26,6 +27,7 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.errors import Unavailable, Untrusted
 from tidegate.trust.tuf.local import LocalMetadata
 from tidegate.trust.tuf.roles import FLEET_FIELD
+from tidegate.trust.tuf.target import Policy, Target
 from tidegate.trust.tuf.verify import children, hostile, parse_root, same_signed, signed_at, verified
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,6 @@ SNAPSHOT_MAX_BYTES = 2_000_000
 TARGETS_MAX_BYTES = 5_000_000
 MAX_ROOT_ROTATIONS = 256
 MAX_DELEGATIONS = 32
-
 #: `fetch(path, max_bytes)`: the path is relative to the repository, such as ``metadata/timestamp.json``. Raises
 #: `NotServed` when the repository says that there is no such file, `Unavailable` for any other trouble.
 Fetch = Callable[[str, int], bytes]
@@ -49,28 +50,13 @@ class NotServed(Unavailable):
     type = "not-served"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the signed metadata say of one file; `sha256` is hex."""
-
-    path: str
-    length: int
-    sha256: str
-
-    @property
-    def download_path(self) -> str:
-        """Where the repository serves it: the file name prefixed with its hash (consistent snapshots)."""
-        folder, _, file = self.path.rpartition("/")
-        return f"targets/{folder}/{self.sha256}.{file}" if folder else f"targets/{self.sha256}.{file}"
-
-
 class Client:
     """Single user of `directory`. Not thread-safe."""
 
-    def __init__(self, directory: Path, fetch: Fetch, fleet: str, clock: Clock | None = None) -> None:
+    def __init__(self, directory: Path, fetch: Fetch, policy: Policy, clock: Clock | None = None) -> None:
         self._local = LocalMetadata(directory)
         self._fetch = fetch
-        self._fleet = fleet
+        self._policy = policy
         self._clock = clock or SystemClock()
         self._trusted: TrustedMetadataSet | None = None
         self._delegated: dict[tuple[int, str], Targets] = {}
@@ -151,10 +137,7 @@ class Client:
         found = self._walk(self._trusted, target_path)
         if found is None:
             raise Untrusted(f"cannot find {target_path} in the signed metadata", type="target-not-signed")
-        sha256 = found.hashes.get("sha256")
-        if sha256 is None:
-            raise Untrusted(f"cannot use the target {target_path}: the metadata give no SHA-256 of it")
-        return Target(target_path, found.length, sha256)
+        return self._policy.usable(found, prefixed=self._trusted.root.consistent_snapshot is not False)
 
     def timestamp_seen(self) -> datetime | None:
         """When the newest timestamp seen was signed: time cannot be earlier than this."""
@@ -178,10 +161,10 @@ class Client:
         return trusted
 
     def _check_root(self, root: Root) -> None:
-        fleet = root.unrecognized_fields.get(FLEET_FIELD)
-        if fleet != self._fleet:
-            raise Untrusted(f"cannot accept the root: it is of fleet {fleet!r:.80}, this device is of {self._fleet!r}")
-        if not root.consistent_snapshot:
+        fleet, own = root.unrecognized_fields.get(FLEET_FIELD), self._policy.fleet
+        if own is not None and fleet != own:
+            raise Untrusted(f"cannot accept the root: it is of fleet {fleet!r:.80}, this device is of {own!r}")
+        if self._policy.consistent_snapshot and not root.consistent_snapshot:
             raise Untrusted("cannot accept the root: consistent snapshots must be on")
 
     def _step(self, trusted: TrustedMetadataSet, data: bytes) -> None:
@@ -197,7 +180,8 @@ class Client:
             except NotServed:
                 return
             self._step(trusted, data)
-        raise Untrusted(f"cannot follow the root chain: more than {MAX_ROOT_ROTATIONS} new versions at once")
+        # Section 5.3.3: go on with what was reached, which must not be expired; the rest of the chain comes next time.
+        log.warning("followed %d new roots at once; more may be there", MAX_ROOT_ROTATIONS)
 
     def _load_local_timestamp(self, trusted: TrustedMetadataSet) -> None:
         if (data := self._local.read("timestamp")) is None:
@@ -228,7 +212,8 @@ class Client:
             except RepositoryError as error:
                 log.debug("local snapshot is not current: %s", error)
         meta = trusted.timestamp.snapshot_meta
-        data = self._download(f"{meta.version}.snapshot", min(meta.length or SNAPSHOT_MAX_BYTES, SNAPSHOT_MAX_BYTES))
+        name = f"{meta.version}.snapshot" if trusted.root.consistent_snapshot else "snapshot"
+        data = self._download(name, min(meta.length or SNAPSHOT_MAX_BYTES, SNAPSHOT_MAX_BYTES))
         with hostile("snapshot"):
             trusted.update_snapshot(data)
         self._local.write("snapshot", data)
@@ -240,7 +225,7 @@ class Client:
                 return
             except RepositoryError as error:
                 log.debug("local targets are not current: %s", error)
-        data = self._download_role(trusted.snapshot, Targets.type)
+        data = self._download_role(trusted, Targets.type)
         with hostile("targets"):
             trusted.update_targets(data)
         self._local.write("targets", data)
@@ -251,22 +236,23 @@ class Client:
         """Preorder, depth first, most trusted first; each role judged by the delegator that led to it."""
         role = trusted.targets
         to_visit: list[tuple[Targets, str]] = []
-        visited: set[tuple[int, str]] = set()
-        for _ in range(MAX_DELEGATIONS):
+        visited = {Targets.type}
+        while True:
             if path in role.targets:
                 return role.targets[path]
             asked, terminated = children(role, path)
             if terminated:
                 to_visit.clear()
             to_visit.extend((role, child) for child in reversed(asked))
-            while to_visit and (id(to_visit[-1][0]), to_visit[-1][1]) in visited:
+            while to_visit and to_visit[-1][1] in visited:
                 to_visit.pop()
             if not to_visit:
                 return None
+            if len(visited) > MAX_DELEGATIONS:
+                raise Untrusted(f"cannot find {path}: more than {MAX_DELEGATIONS} delegations lead to it")
             delegator, name = to_visit.pop()
-            visited.add((id(delegator), name))
+            visited.add(name)
             role = self._delegate(trusted, delegator, name)
-        raise Untrusted(f"cannot find {path}: more than {MAX_DELEGATIONS} delegations lead to it")
 
     def _delegate(self, trusted: TrustedMetadataSet, delegator: Targets, name: str) -> Targets:
         known = self._delegated.get((id(delegator), name))
@@ -274,7 +260,7 @@ class Client:
             return known
         role = self._local_delegate(trusted, delegator, name)
         if role is None:
-            data = self._download_role(trusted.snapshot, name)
+            data = self._download_role(trusted, name)
             with hostile(name):
                 role = verified(trusted, delegator, name, data)
             self._local.write_role(name, data)
@@ -293,11 +279,14 @@ class Client:
 
     # -- the network --------------------------------------------------------------------------------------------------
 
-    def _download_role(self, snapshot: Snapshot, name: str) -> bytes:
-        meta = snapshot.meta.get(f"{name}.json")
+    def _download_role(self, trusted: TrustedMetadataSet, name: str) -> bytes:
+        meta = trusted.snapshot.meta.get(f"{name}.json")
         if meta is None:
             raise Untrusted(f"cannot load the role {name}: it is delegated but not in the snapshot")
-        return self._download(f"{meta.version}.{name}", min(meta.length or TARGETS_MAX_BYTES, TARGETS_MAX_BYTES))
+        file = quote(name, safe="")
+        if trusted.root.consistent_snapshot:
+            file = f"{meta.version}.{file}"
+        return self._download(file, min(meta.length or TARGETS_MAX_BYTES, TARGETS_MAX_BYTES))
 
     def _download(self, name: str, max_bytes: int) -> bytes:
         data = self._fetch(f"metadata/{name}.json", max_bytes)

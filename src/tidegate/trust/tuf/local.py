@@ -8,6 +8,7 @@ verified again by its delegator whenever it is read.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,6 +63,17 @@ class LocalMetadata:
         """A role whose name is too long for a file is not kept: it is fetched again each time."""
         if len(name) <= _MAX_ROLE_NAME:
             _write(self._role_file(name), data)
+
+    def documents(self) -> Iterator[tuple[str, bytes]]:
+        """What is kept now, as names that never clash (``root``, ``role-<quoted name>``) and documents."""
+        if (root := self.root()) is not None:
+            yield "root", root
+        for role in ("timestamp", "snapshot", "targets"):
+            if (data := self.read(role)) is not None:
+                yield role, data
+        for path in sorted(self._delegated.glob("role-*.json")):
+            if (data := _read(path)) is not None:
+                yield path.stem, data
 
     def _role_file(self, name: str) -> Path:
         # The name is whatever a delegator signed. Quoted, prefixed and in a folder of its own, it is only ever a file
