@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.browser.serving import FLAGS, PASSWORD, Cookies, Opens, Site, Window, note, serving
+from tests.browser.serving import PASSWORD, Cookies, Opens, Site, Window, note
 
 from tidegate.control.console import cookies as cookie_names
 from tidegate.control.services import sessions
 from tidegate.testing.node import admin_scope
+from tidegate.testing.screenshots import CHROMIUM, FLAGS
+from tidegate.testing.serving import serving
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with serving(tmp_path_factory.mktemp("site") / "node") as service:
+    with serving(tmp_path_factory.mktemp("site") / "node", PASSWORD) as service:
         node = service.node
         yield Site(node, node.settings.effective_console_url, admin_scope(node))
 
@@ -35,7 +37,7 @@ def cookies(site: Site) -> Cookies:
 def chromium() -> Iterator[Browser]:
     """Closed with the module: while it is open an event loop runs in this thread, which other tests must not meet."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 

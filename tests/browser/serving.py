@@ -1,23 +1,15 @@
-"""A real node with TLS in a thread, simulated devices beside it, and windows of a real browser."""
+"""What tests do to a serving node from outside, and windows of a real browser."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
-from tidegate.clock import SystemClock
-from tidegate.control import settings
-from tidegate.control.app import Service
 from tidegate.control.domain.access import Scope
-from tidegate.control.services import artifacts, rollouts, setup, uploads
+from tidegate.control.services import artifacts, rollouts, uploads
 from tidegate.control.services.node import Node
 from tidegate.control.services.rollouts import NewRollout, RolloutDetail, Target
 from tidegate.control.services.rollouts.planning import plan_all
@@ -27,16 +19,6 @@ from tidegate.wire.device import ExecProbe
 from tidegate.wire.operator.artifacts import NewFile, PublishArtifact
 
 PASSWORD = "correct horse battery staple"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-START_SECONDS = 30
 Cookies = list[dict[str, Any]]
 #: What must stay text wherever it is shown.
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -81,35 +63,6 @@ class Site:
             for device in devices:
                 device.tick()
         plan_all(self.node)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Service]:
-    """The whole program on ports that the system chose, in an event loop of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="node")
-    thread.start()
-    try:
-        made = setup.initialise(
-            folder,
-            {"console_bind": "127.0.0.1:0", "device_bind": "127.0.0.1:0", "metrics_bind": ""},
-            SystemClock(),
-            password=PASSWORD,
-        )
-        service = Service(settings.load(made.settings_file))
-        _wait(asyncio.run_coroutine_threadsafe(service.start(), loop))
-        try:
-            yield service
-        finally:
-            _wait(asyncio.run_coroutine_threadsafe(service.stop(), loop))
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(START_SECONDS)
-        loop.close()
-
-
-def _wait(future: Future[None]) -> None:
-    future.result(START_SECONDS)
 
 
 @dataclass
