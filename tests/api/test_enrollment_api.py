@@ -10,13 +10,11 @@ from starlette.applications import Starlette
 
 from tidegate.control.api import devices, enrollment, groups
 from tidegate.control.api.operations import operations_of, routes
-from tidegate.control.domain.access import EVERY_FLEET, Grant, Scope
-from tidegate.control.services import secrets
+from tidegate.control.domain.access import Scope
 from tidegate.control.services.node import Node
-from tidegate.control.store import engine, people
 from tidegate.testing.asgi import Client
 from tidegate.testing.channel import csr, mint, new_key
-from tidegate.testing.node import admin_scope
+from tidegate.testing.node import admin_scope, api_key
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -28,13 +26,7 @@ def scope(node: Node) -> Scope:
 
 @pytest.fixture
 def admin(node: Node) -> Client:
-    secret = secrets.new_secret(secrets.API_KEY_PREFIX)
-    with node.db.write() as tx:
-        people.insert_api_key(
-            tx, name="ci", secret_sha256=secrets.digest(secret), grant=Grant("admin", EVERY_FLEET),
-            at=engine.now(tx), by="admin", expires_at=None,
-        )  # fmt: skip
-    return Client(app(node), bearer=secret)
+    return Client(app(node), bearer=api_key(node))
 
 
 def app(node: Node) -> Starlette:

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant, Identity, Scope
-from tidegate.control.domain.people import FAILURES_BEFORE_LOCK, PASSWORD_MAX, SESSION_IDLE
+from tidegate.control.domain.people import PASSWORD_MAX, SESSION_IDLE
 from tidegate.control.services import api_keys, people, sessions
-from tidegate.control.services.limits import FailureLimit, address_key
+from tidegate.control.services.limits import Backoff, FailureLimit, address_key
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
 from tidegate.control.store import engine, fleets
 from tidegate.control.store.schema import api_keys as key_rows
-from tidegate.control.store.schema import audit_records, operators
+from tidegate.control.store.schema import audit_records, known_browsers
 from tidegate.control.store.schema import sessions as session_rows
 from tidegate.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
 from tidegate.ids import ApiKeyId
@@ -113,26 +113,72 @@ def test_own_sessions_are_listed_and_ended_and_no_others(node: Node, ada: Scope)
 # -- failures ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_locked_after_failures_in_the_database_and_opens_by_time(node: Node, ada: Scope) -> None:
-    with node.db.write() as tx:
-        tx.execute(sa.update(operators).values(failures=FAILURES_BEFORE_LOCK - 1))
-    _refused(lambda: _sign_in(node, password=WRONG))
-    _refused(lambda: _sign_in(node))  # right, and refused all the same
+def test_nobody_shuts_an_operator_out_by_failing_under_their_name(node: Node, ada: Scope) -> None:
+    first = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1")
+    for _ in range(98):
+        node.limits.sign_in_by_name.failed("ada", node.clock.monotonic())
+    for number in range(2):
+        _refused(lambda number=number: _sign_in(node, "ada", WRONG, f"198.51.100.{number}"))  # type: ignore[misc]
+    with pytest.raises(TooMany):
+        _sign_in(node, address="203.0.113.5")  # guessing from everywhere is slow, for who was never here as well
+    again = sessions.sign_in(
+        node, "ada", PASSWORD, user_agent="", address="203.0.113.6", browser=first.browser_secret
+    )  # fmt: skip
+    assert again.browser_secret == first.browser_secret
+
+
+def test_a_known_browser_is_slowed_down_by_its_own_failures(node: Node, ada: Scope) -> None:
+    known = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1").browser_secret
+    for _ in range(5):
+        _refused(lambda: sessions.sign_in(node, "ada", WRONG, user_agent="", address="192.0.2.1", browser=known))
+    with pytest.raises(TooMany) as caught:
+        sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.9", browser=known)
+    assert caught.value.retry_after_seconds > 0
+
+
+def test_a_browser_is_known_by_a_secret_that_we_made_and_to_its_operator_only(node: Node, ada: Scope) -> None:
+    people.create_operator(ada, node, name="bob", roles=[], password=PASSWORD)
+    chosen = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1", browser="planted")
+    assert chosen.browser_secret != "planted"
+    for _ in range(100):
+        node.limits.sign_in_by_name.failed("bob", node.clock.monotonic())
+    with pytest.raises(TooMany):
+        sessions.sign_in(node, "bob", PASSWORD, user_agent="", address="192.0.2.1", browser=chosen.browser_secret)
     with node.db.read() as tx:
-        acts = list(tx.scalars(sa.select(audit_records.c.action).where(audit_records.c.action == "operator.lock")))
-    assert acts == ["operator.lock"]
-    with node.db.write() as tx:
-        tx.execute(sa.update(operators).values(locked_until=engine.now(tx)))
-    assert _sign_in(node).operator.failures == 0
+        assert chosen.browser_secret not in str(tx.execute(sa.select(known_browsers)).all())
 
 
-def test_failures_are_limited_per_name_known_or_not(node: Node, ada: Scope) -> None:
+def test_failures_slow_down_a_source_and_a_name_known_or_not(node: Node, ada: Scope) -> None:
+    waits = []
     for name in ("ada", "nobody"):
-        for number in range(10):
-            _refused(lambda name=name, number=number: _sign_in(node, name, WRONG, f"192.0.2.{number}"))  # type: ignore[misc]
+        for _ in range(5):
+            _refused(lambda name=name: _sign_in(node, name, WRONG, "192.0.2.3"))  # type: ignore[misc]
         with pytest.raises(TooMany) as caught:
-            _sign_in(node, name, PASSWORD, "192.0.2.99")
-        assert caught.value.retry_after_seconds > 0
+            _sign_in(node, name, PASSWORD, "192.0.2.3")
+        waits.append(caught.value.retry_after_seconds)
+    assert waits[0] == waits[1]
+    assert _sign_in(node, address="192.0.2.4").operator.name == "ada"  # and nobody else
+
+
+def test_back_off_doubles_counts_attempts_under_way_and_forgets() -> None:
+    backoff = Backoff(2, first=2, longest=10, forget=60)
+    for _ in range(2):
+        backoff.begin("a", 0.0)
+    with pytest.raises(TooMany) as caught:
+        backoff.begin("a", 0.0)
+    assert caught.value.retry_after_seconds == 3
+    backoff.begin("a", 2.0)
+    with pytest.raises(TooMany):
+        backoff.begin("a", 5.9)
+    backoff.begin("a", 6.0)
+    backoff.undone("a")
+    backoff.begin("a", 11.0)
+    for _ in range(2):
+        backoff.begin("a", 100.0)  # a minute of quiet
+    with pytest.raises(TooMany):
+        backoff.begin("a", 100.0)
+    backoff.succeeded("a")
+    backoff.begin("a", 100.0)
 
 
 def test_failures_are_limited_per_address(node: Node, ada: Scope) -> None:

@@ -17,10 +17,12 @@ from tidegate.control.api.operations import Operation, RawRoute, routes
 from tidegate.control.console import app as console_app
 from tidegate.control.console.pages import PAGES
 from tidegate.control.domain.access import EVERY_FLEET, NOT_FOR_API_KEYS, PERMISSIONS, Grant
+from tidegate.control.domain.people import SessionRecord
 from tidegate.control.services import secrets
 from tidegate.control.services.node import Node
-from tidegate.control.store import engine, fleets, people
+from tidegate.control.store import engine, fleets, people, sessions
 from tidegate.testing.asgi import Client
+from tidegate.testing.node import api_key
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -58,9 +60,9 @@ def _secrets(node: Node) -> dict[str, str]:
             operator = people.insert_operator(tx, role, "x", now)
             people.replace_grants(tx, operator, [Grant(role, EVERY_FLEET)])
             made[f"user:{role}"] = secrets.new_secret(secrets.SESSION_PREFIX)
-            people.insert_session(
+            sessions.insert_session(
                 tx,
-                people.SessionRecord(
+                SessionRecord(
                     secret_sha256=secrets.digest(made[f"user:{role}"]),
                     operator_id=operator,
                     csrf_sha256=secrets.digest(_CSRF),
@@ -70,12 +72,7 @@ def _secrets(node: Node) -> dict[str, str]:
                     user_agent="",
                 ),
             )
-            made[f"apikey:{role}"] = secrets.new_secret(secrets.API_KEY_PREFIX)
-            people.insert_api_key(
-                tx, name=role, secret_sha256=secrets.digest(made[f"apikey:{role}"]), grant=Grant(role, EVERY_FLEET),
-                at=now, by="admin", expires_at=None,
-            )  # fmt: skip
-    return made
+    return made | {f"apikey:{role}": api_key(node, role) for role in ROLES}
 
 
 def _target(path: str) -> str:
@@ -162,13 +159,8 @@ def test_what_needs_no_sign_in_is_a_short_list() -> None:
 @on_sqlite
 def test_an_absent_fleet_and_an_invisible_one_answer_alike(node: Node) -> None:
     with node.db.write() as tx:
-        now = engine.now(tx)
-        other = fleets.insert(tx, "other", at=now, interval_seconds=30)
-        secret = secrets.new_secret(secrets.API_KEY_PREFIX)
-        people.insert_api_key(
-            tx, name="k", secret_sha256=secrets.digest(secret), grant=Grant("admin", other.id), at=now, by="a",
-            expires_at=None,
-        )  # fmt: skip
+        other = fleets.insert(tx, "other", at=engine.now(tx), interval_seconds=30)
+    secret = api_key(node, "admin", other.id)
     client = Client(Starlette(routes=routes(node, table.calls())), bearer=secret)
     invisible = client.request("GET", "/v1/devices?fleet=default")
     absent = client.request("GET", "/v1/devices?fleet=nowhere")

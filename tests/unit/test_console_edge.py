@@ -225,7 +225,7 @@ def test_streams_are_bounded_and_end_together(node: Node) -> None:
         assert first.wake.is_set()
         assert other.wake.is_set()
         assert streams.enter(node, "c", fleet) is None
-        await asyncio.wait_for(streams.ending(60), 5)
+        await asyncio.wait_for(streams.rest(first, 60), 5)
 
     asyncio.run(scene())
 

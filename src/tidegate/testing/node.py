@@ -9,16 +9,17 @@ from typing import Any
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.control.blobs import open_blobs
-from tidegate.control.domain.access import PERMISSIONS, Actor, Scope
+from tidegate.control.domain.access import EVERY_FLEET, PERMISSIONS, Actor, Grant, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET
-from tidegate.control.services import sealing
+from tidegate.control.services import sealing, secrets
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
 from tidegate.control.settings import Settings
-from tidegate.control.store import engine, fleets
+from tidegate.control.store import api_keys, engine, fleets, people
 from tidegate.control.store.engine import Database
 from tidegate.errors import NotFound
+from tidegate.ids import FleetId
 
 
 def make_node(folder: Path, database: Database, *, clock: Clock | None = None, **settings: Any) -> Node:
@@ -41,6 +42,20 @@ def make_node(folder: Path, database: Database, *, clock: Clock | None = None, *
         if importlib.util.find_spec("tidegate.control.services.trust"):
             importlib.import_module("tidegate.control.services.trust").initialise(tx, node, fleet, at)
     return node
+
+
+def api_key(node: Node, role: str = "admin", fleet_id: FleetId = EVERY_FLEET, *, name: str = "") -> str:
+    """The secret of a new API key whose maker, the operator ``admin``, may do everything; written straight as rows."""
+    secret = secrets.new_secret(secrets.API_KEY_PREFIX)
+    with node.db.write() as tx:
+        now = engine.now(tx)
+        if people.operator_by_name(tx, "admin") is None:
+            people.replace_grants(tx, people.insert_operator(tx, "admin", "x", now), [Grant("admin", EVERY_FLEET)])
+        api_keys.insert_api_key(
+            tx, name=name or role, secret_sha256=secrets.digest(secret), grant=Grant(role, fleet_id), at=now,
+            by="admin", expires_at=None,
+        )  # fmt: skip
+    return secret
 
 
 def admin_scope(node: Node, fleet: str = DEFAULT_FLEET, *, name: str = "admin") -> Scope:

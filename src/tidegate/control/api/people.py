@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from datetime import datetime
 
 from tidegate.control.api.operations import Call, Operation
 from tidegate.control.domain.access import EVERY_FLEET, Identity
 from tidegate.control.domain.people import ApiKey
-from tidegate.control.services import api_keys, people, sessions
+from tidegate.control.services import api_keys, operator_sessions, people, sessions
 from tidegate.control.services.people import ANY, NamedGrant, OperatorDetail
 from tidegate.errors import Defect
 from tidegate.ids import ApiKeyId
@@ -41,6 +41,7 @@ def _list_sessions(call: Call) -> wire.Sessions:
             expires_at=record.expires_at,
             last_used_at=record.last_used_at,
             user_agent=record.user_agent,
+            address=record.address,
             current=record.id == identity.session,
         )
         for record in sessions.list_sessions(call.node, identity)
@@ -52,6 +53,38 @@ def _end_session(call: Call) -> None:
     identity = _identity(call)
     wanted = call.path["session"]
     sessions.end_session(call.node, identity, (identity.session or "") if wanted == "current" else wanted)
+
+
+def _end_others(call: Call) -> wire.SessionsEnded:
+    return wire.SessionsEnded(sessions.end_other_sessions(call.node, _identity(call)))
+
+
+def _list_everybodys(call: Call) -> Page[wire.OperatorSessionInfo]:
+    query: wire.ListSessions = call.query
+    found = operator_sessions.list_all(
+        call.scope, call.node, operator=query.operator, limit=query.limit, offset=query.offset, cursor=query.cursor
+    )
+    items = tuple(
+        wire.OperatorSessionInfo(
+            id=one.record.id,
+            operator=one.operator,
+            created_at=one.record.created_at,
+            expires_at=one.record.expires_at,
+            last_used_at=one.record.last_used_at,
+            user_agent=one.record.user_agent,
+            address=one.record.address,
+        )
+        for one in found.items
+    )
+    return Page(items, found.total, found.next_cursor)
+
+
+def _end_anybodys(call: Call) -> None:
+    operator_sessions.end(call.scope, call.node, call.path["session"])
+
+
+def _end_all_of(call: Call) -> wire.SessionsEnded:
+    return wire.SessionsEnded(operator_sessions.end_all_of(call.scope, call.node, call.path["operator"]))
 
 
 def _whoami(call: Call) -> wire.WhoAmI:
@@ -82,11 +115,15 @@ def _create_operator(call: Call) -> wire.OperatorCreated:
 
 
 def _list_operators(call: Call) -> Page[wire.OperatorInfo]:
-    query: ListQuery = call.query
+    query: wire.ListOperators = call.query
     found = people.list_operators(
-        call.scope, call.node, limit=query.limit, offset=query.offset, cursor=query.cursor
-    )  # fmt: skip
+        call.scope, call.node, text=query.q, limit=query.limit, offset=query.offset, cursor=query.cursor
+    )
     return Page(tuple(_operator(detail) for detail in found.items), found.total, found.next_cursor)
+
+
+def _get_operator(call: Call) -> wire.OperatorInfo:
+    return _operator(people.get_operator(call.scope, call.node, call.path["operator"]))
 
 
 def _set_roles(call: Call) -> wire.OperatorInfo:
@@ -119,7 +156,8 @@ def _list_keys(call: Call) -> Page[wire.ApiKeyInfo]:
     found = api_keys.list_api_keys(
         call.scope, call.node, limit=query.limit, offset=query.offset, cursor=query.cursor
     )  # fmt: skip
-    return Page(tuple(_key(call, key) for key in found.items), found.total, found.next_cursor)
+    now = call.node.clock.now()
+    return Page(tuple(_key(call, key, now) for key in found.items), found.total, found.next_cursor)
 
 
 def _revoke_key(call: Call) -> None:
@@ -131,7 +169,7 @@ def _named(roles: tuple[wire.RoleGrant, ...]) -> list[NamedGrant]:
 
 
 def _roles(roles: tuple[NamedGrant, ...]) -> tuple[wire.RoleGrant, ...]:
-    return tuple(wire.RoleGrant(role=cast(wire.RoleName, role.role), fleet=role.fleet) for role in roles)
+    return tuple(wire.RoleGrant(role=role.role, fleet=role.fleet) for role in roles)
 
 
 def _operator(detail: OperatorDetail) -> wire.OperatorInfo:
@@ -142,21 +180,21 @@ def _operator(detail: OperatorDetail) -> wire.OperatorInfo:
         roles=_roles(detail.roles),
         created_at=operator.created_at,
         disabled=operator.disabled_at is not None,
-        locked=detail.locked,
     )
 
 
-def _key(call: Call, key: ApiKey) -> wire.ApiKeyInfo:
+def _key(call: Call, key: ApiKey, now: datetime) -> wire.ApiKeyInfo:
     return wire.ApiKeyInfo(
         id=key.id,
         name=key.name,
-        role=cast(wire.RoleName, key.grant.role),
+        role=key.grant.role,
         fleet=ANY if key.grant.fleet_id == EVERY_FLEET else call.scope.fleet,
         created_at=key.created_at,
         created_by=key.created_by,
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
+        state=key.state(now),
     )
 
 
@@ -175,6 +213,19 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="End one of one's own sessions (`current`: this one)",
     ),
     Operation(
+        method="DELETE", path="/v1/sessions", permission="", tag="people", handler=_end_others,
+        summary="End one's own other sessions", answer=wire.SessionsEnded, name="sessions.end_others",
+    ),
+    Operation(
+        method="GET", path="/v1/operator-sessions", permission="users.manage", tag="people",
+        handler=_list_everybodys, summary="Everybody's sessions (users.manage for all fleets)",
+        query=wire.ListSessions, answer=Page[wire.OperatorSessionInfo],
+    ),
+    Operation(
+        method="DELETE", path="/v1/operator-sessions/{session}", permission="users.manage", tag="people",
+        handler=_end_anybodys, summary="End anybody's session",
+    ),
+    Operation(
         method="GET", path="/v1/me", permission="", tag="people", handler=_whoami,
         summary="Who asks, and what they may", answer=wire.WhoAmI,
     ),
@@ -185,7 +236,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="GET", path="/v1/operators", permission="users.manage", tag="people", handler=_list_operators,
-        summary="Operators", query=ListQuery, answer=Page[wire.OperatorInfo],
+        summary="Operators", query=wire.ListOperators, answer=Page[wire.OperatorInfo],
     ),
     Operation(
         method="POST", path="/v1/operators", permission="users.manage", tag="people", handler=_create_operator,
@@ -193,16 +244,25 @@ OPERATIONS: tuple[Operation, ...] = (
         secret_answer=True,
     ),
     Operation(
+        method="GET", path="/v1/operators/{operator}", permission="users.manage", tag="people",
+        handler=_get_operator, summary="One operator", answer=wire.OperatorInfo,
+    ),
+    Operation(
+        method="DELETE", path="/v1/operators/{operator}/sessions", permission="users.manage", tag="people",
+        handler=_end_all_of, summary="End every session of an operator", answer=wire.SessionsEnded,
+        name="operators.end_sessions",
+    ),
+    Operation(
         method="PUT", path="/v1/operators/{operator}/roles", permission="users.manage", tag="people",
         handler=_set_roles, summary="Replace an operator's roles", body=wire.SetRoles, answer=wire.OperatorInfo,
     ),
     Operation(
         method="POST", path="/v1/operators/{operator}/disable", permission="users.manage", tag="people",
-        handler=_disable, summary="Disable an operator; ends every session",
+        handler=_disable, summary="Disable an operator; ends every session, suspends their API keys",
     ),
     Operation(
         method="POST", path="/v1/operators/{operator}/enable", permission="users.manage", tag="people",
-        handler=_enable, summary="Enable and unlock an operator",
+        handler=_enable, summary="Enable an operator",
     ),
     Operation(
         name="operators.reset_password",

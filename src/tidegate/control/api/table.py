@@ -14,7 +14,9 @@ from tidegate.control.api import (
     logs,
     openapi,
     people,
+    roles,
     rollouts,
+    sboms,
     trust,
 )
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
@@ -22,10 +24,12 @@ from tidegate.control.api.operations import Operation, RawRoute, operations_of
 MODULES = (
     health,
     people,
+    roles,
     audit,
     trust,
     artifacts,
     channels,
+    sboms,
     devices,
     logs,
     enrollment,

@@ -9,6 +9,8 @@ SESSION_COOKIE = "__Host-tidegate"
 CSRF_COOKIE = "__Host-tidegate-csrf"
 THEME_COOKIE = "__Host-tidegate-theme"
 FLEET_COOKIE = "__Host-tidegate-fleet"
+#: By this one an operator's browser is known when somebody else fails to sign in under their name.
+BROWSER_COOKIE = "__Host-tidegate-browser"
 
 
 def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:

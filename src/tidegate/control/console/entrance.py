@@ -68,6 +68,7 @@ async def _sign_in(node: Node, request: Request) -> Response:
             str(form.get("password", "")),
             user_agent=request.headers.get("user-agent", "")[:256],
             address=request.client.host if request.client else "",
+            browser=request.cookies.get(cookies.BROWSER_COOKIE, ""),
         )
         signed_in = await anyio.to_thread.run_sync(begin)
         # Nobody will come back with the session that this browser had until now.
@@ -80,6 +81,7 @@ async def _sign_in(node: Node, request: Request) -> Response:
     seconds = int(SESSION_LIFE.total_seconds())
     cookies.set_cookie(response, cookies.SESSION_COOKIE, signed_in.session_secret, seconds=seconds)
     cookies.set_cookie(response, cookies.CSRF_COOKIE, signed_in.csrf_secret, seconds=seconds)
+    cookies.set_cookie(response, cookies.BROWSER_COOKIE, signed_in.browser_secret, seconds=_YEAR)
     return response
 
 

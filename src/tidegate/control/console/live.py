@@ -22,7 +22,7 @@ from starlette.routing import Match, Route
 from tidegate.control import problems
 from tidegate.control.console import guard, words
 from tidegate.control.console.streams import Stream, Streams
-from tidegate.control.console.visit import Page, Show
+from tidegate.control.console.visit import Page, Show, Visit
 from tidegate.control.services.node import Node
 from tidegate.errors import TidegateError
 
@@ -58,6 +58,14 @@ def _request_of(request: Request, routes: list[Route], pages: dict[str, Page]) -
     return None
 
 
+def _enter(node: Node, page: Page, request: Request) -> Visit:
+    """Raises `Ended`: the page may no longer be seen by this session."""
+    try:
+        return guard.enter(node, page, request, FormData())
+    except (guard.SignedOut, guard.Refusal, TidegateError) as error:
+        raise Ended from error
+
+
 def _look(node: Node, page: Page, request: Request) -> tuple[dict[str, str], float]:
     """The fragments of a page as it is now, and the seconds it took to draw them; in a thread.
 
@@ -65,13 +73,13 @@ def _look(node: Node, page: Page, request: Request) -> tuple[dict[str, str], flo
         Ended: it may no longer be seen by this session.
     """
     began = node.clock.monotonic()
+    visit = _enter(node, page, request)
     try:
-        visit = guard.enter(node, page, request, FormData())
         outcome = page.handler(visit)
         if not isinstance(outcome, Show):
             raise Ended
         found = guard.page_html(page, visit, outcome).fragments
-    except (guard.SignedOut, guard.Refusal, TidegateError) as error:
+    except TidegateError as error:
         raise Ended from error
     return found, node.clock.monotonic() - began
 
@@ -92,6 +100,9 @@ async def _stream(node: Node, page: Page, request: Request, streams: Streams, st
         while not streams.closed:
             stream.wake.clear()
             try:
+                if stream.doubt.is_set():  # whoever may no longer look waits for nobody's drawing
+                    stream.doubt.clear()
+                    await anyio.to_thread.run_sync(_enter, node, page, request)
                 found, spent = await anyio.to_thread.run_sync(_look, node, page, request, limiter=streams.limiter)
             except Ended:
                 yield _event("signed-out", {})
@@ -99,7 +110,7 @@ async def _stream(node: Node, page: Page, request: Request, streams: Streams, st
             changed = {name: html for name, html in found.items() if sent.get(name) != html}
             sent = found
             yield _event("fragments", {"as_of": words.clock(node.clock.now(), node.clock.now()), "fragments": changed})
-            await streams.ending(_pause(spent, len(streams)))
+            await streams.rest(stream, _pause(spent, len(streams)))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.wake.wait(), AGE_SECONDS)
     except Exception as error:  # noqa: BLE001 - the browser says "not live" and asks again

@@ -30,11 +30,12 @@ DRAWN_AT_ONCE = 2
 
 @dataclass(eq=False)
 class Stream:
-    """One open live page; `wake` is set when it should look again."""
+    """One open live page; `wake` is set when it should look again, `doubt` when it may no longer be theirs to see."""
 
     session: str
     fleet_id: FleetId
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    doubt: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Streams:
@@ -61,10 +62,10 @@ class Streams:
     def closed(self) -> bool:
         return self._ending.is_set()
 
-    async def ending(self, seconds: float) -> None:
-        """Rest for `seconds`, or until shutdown begins."""
+    async def rest(self, stream: Stream, seconds: float) -> None:
+        """Rest for `seconds`; until shutdown begins, or somebody's rights have changed, if that is sooner."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), seconds)
+            await asyncio.wait_for(stream.doubt.wait(), seconds)
 
     def enter(self, node: Node, session: str, fleet_id: FleetId) -> Stream | None:
         """A place for one more stream; None when there is none left."""
@@ -90,7 +91,12 @@ class Streams:
         for watch in self._watches.values():
             watch.cancel()
         self._watches.clear()
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """A session ended or a role changed: whose page is open is asked at once, whatever its fleet."""
         for stream in self._open:
+            stream.doubt.set()
             stream.wake.set()
 
     def _wake(self, fleet_id: FleetId) -> None:
@@ -102,8 +108,10 @@ class Streams:
         loop = asyncio.get_running_loop()
 
         def nudged(change: Change) -> None:
-            if change.fleet_id == fleet_id:
-                with contextlib.suppress(RuntimeError):  # the loop is gone: the node is shutting down
+            with contextlib.suppress(RuntimeError):  # the loop is gone: the node is shutting down
+                if change.kind == "people":
+                    loop.call_soon_threadsafe(self._doubt)
+                elif change.fleet_id == fleet_id:
                     loop.call_soon_threadsafe(self._wake, fleet_id)
 
         stop = node.hub.subscribe(nudged)
@@ -112,8 +120,11 @@ class Streams:
         try:
             while True:
                 mark = await self._look(node, fleet_id, with_presence=looks % LOOKS_PER_PRESENCE == 0)
-                if any(seen.get(part, value) != value for part, value in mark.items()):
+                changed = {part for part, value in mark.items() if seen.get(part, value) != value}
+                if changed:
                     self._wake(fleet_id)
+                if "people" in changed:
+                    self._doubt()
                 seen |= mark
                 looks += 1
                 await asyncio.sleep(self._look_seconds)
@@ -122,7 +133,8 @@ class Streams:
 
     async def _look(self, node: Node, fleet_id: FleetId, *, with_presence: bool) -> dict[str, tuple[int, ...]]:
         try:
-            mark = {"pulse": await anyio.to_thread.run_sync(pulse, node, fleet_id, limiter=self.limiter)}
+            seen = await anyio.to_thread.run_sync(pulse, node, fleet_id, limiter=self.limiter)
+            mark: dict[str, tuple[int, ...]] = {"pulse": seen, "people": (seen.of_node,)}
             if with_presence:
                 mark["presence"] = await anyio.to_thread.run_sync(presence, node, fleet_id, limiter=self.limiter)
         except Exception as error:  # noqa: BLE001 - a database away for a while ends no watch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.errors import Forbidden
@@ -62,6 +63,8 @@ class Scope:
     everywhere: frozenset[str] = frozenset()
     #: The operator behind the actor: an API key counts as its maker where another person is asked for.
     person: str = ""
+    #: What they may do in each other fleet that gave them a role; in the rest, what they may do everywhere.
+    elsewhere: tuple[tuple[FleetId, frozenset[str]], ...] = ()
 
     def allows(self, permission: str) -> bool:
         return permission in self.permissions
@@ -83,6 +86,28 @@ class Scope:
                 permission=permission,
             )
 
+    def held_in(self, fleet_id: FleetId) -> frozenset[str]:
+        """What they may do in that fleet; `EVERY_FLEET`: in all of them."""
+        if fleet_id == EVERY_FLEET:
+            return self.everywhere
+        return self.permissions if fleet_id == self.fleet_id else dict(self.elsewhere).get(fleet_id, self.everywhere)
+
+    def require_held(self, grants: Iterable[Grant], what: str) -> None:
+        """Nobody gives, takes or overrules a role whose permissions they do not all hold themselves, where it counts.
+
+        Raises:
+            Forbidden: one is missing; `what` says what cannot be done because of it.
+        """
+        for grant in grants:
+            missing = sorted(grant.permissions - self.held_in(grant.fleet_id))
+            if missing:
+                where = "for all fleets" if grant.fleet_id == EVERY_FLEET else "in that fleet"
+                raise Forbidden(
+                    f"cannot {what}: the role {grant.role} holds {missing[0]}, which you do not hold {where};"
+                    " somebody who does can",
+                    permission=missing[0],
+                )
+
 
 #: Nobody signed in: may do nothing.
 NOBODY = Scope(Actor("system", "nobody"), FleetId(0), "", frozenset())
@@ -93,28 +118,50 @@ EVERY_FLEET = FleetId(0)
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A role in one fleet, or in every one (`EVERY_FLEET`)."""
+    """A role in one fleet, or in every one (`EVERY_FLEET`).
+
+    `own`: what the role holds when it is none of the fixed ones; a role that is no more holds nothing.
+    """
 
     role: str
     fleet_id: FleetId
+    own: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        return ROLES.get(self.role, self.own & PERMISSIONS)
+
+
+def held(grants: Iterable[Grant], fleets: Collection[FleetId]) -> frozenset[str]:
+    """The permissions of those grants that count in these fleets."""
+    return frozenset().union(*(grant.permissions for grant in grants if grant.fleet_id in fleets))
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a credential belongs to and what was granted to them; `session` is the id of the session used, if one was."""
+    """Who a credential belongs to and what was granted to them; `session` is the id of the session used, if one was.
+
+    `maker`: what the maker of an API key holds now. A key never does more than the one who made it.
+    """
 
     actor: Actor
     grants: tuple[Grant, ...]
     person: str
     operator_id: OperatorId | None = None
     session: str | None = None
+    maker: tuple[Grant, ...] | None = None
 
     def sees(self, fleet_id: FleetId) -> bool:
         """Whether the fleet exists for them at all."""
-        return any(grant.fleet_id in (fleet_id, EVERY_FLEET) for grant in self.grants)
+        return all(
+            any(grant.fleet_id in (fleet_id, EVERY_FLEET) for grant in grants)
+            for grants in (self.grants, self.maker)
+            if grants is not None
+        )
 
     def scope(self, fleet_id: FleetId, fleet: str) -> Scope:
         """Their authority in one fleet."""
+        others = {grant.fleet_id for grant in self.grants} - {fleet_id, EVERY_FLEET}
         return Scope(
             actor=self.actor,
             fleet_id=fleet_id,
@@ -122,12 +169,14 @@ class Identity:
             permissions=self._permissions((fleet_id, EVERY_FLEET)),
             everywhere=self._permissions((EVERY_FLEET,)),
             person=self.person,
+            elsewhere=tuple((other, self._permissions((other, EVERY_FLEET))) for other in sorted(others)),
         )
 
     def _permissions(self, fleets: tuple[FleetId, ...]) -> frozenset[str]:
-        roles = (ROLES[grant.role] for grant in self.grants if grant.fleet_id in fleets)
-        held = frozenset().union(*roles)
-        return held - NOT_FOR_API_KEYS if self.actor.kind == "apikey" else held
+        found = held(self.grants, fleets)
+        if self.maker is not None:
+            found &= held(self.maker, fleets)
+        return found - NOT_FOR_API_KEYS if self.actor.kind == "apikey" else found
 
 
 def system_scope(name: str, fleet_id: FleetId, fleet: str) -> Scope:

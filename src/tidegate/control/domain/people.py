@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from tidegate.control.domain.access import Actor, Grant, Identity
 from tidegate.errors import FieldError, Invalid
@@ -13,8 +14,9 @@ SESSION_LIFE = timedelta(hours=12)
 SESSION_IDLE = timedelta(hours=4)
 #: "Last used" is written when it is older than this, not on every request.
 TOUCH_AFTER = timedelta(minutes=1)
-FAILURES_BEFORE_LOCK = 10
-LOCK = timedelta(minutes=15)
+#: A browser that an operator signed in with is known for this long after it was last used, and so many of them.
+BROWSER_LIFE = timedelta(days=180)
+MOST_BROWSERS = 20
 PASSWORD_MIN = 12
 PASSWORD_MAX = 256
 
@@ -26,12 +28,9 @@ class Operator:
     password_hash: str
     created_at: datetime
     disabled_at: datetime | None
-    failures: int
-    locked_until: datetime | None
     grants: tuple[Grant, ...]
-
-    def locked(self, now: datetime) -> bool:
-        return self.locked_until is not None and now < self.locked_until
+    #: Issuer and subject of who signs on through a provider; None: signs in with a password.
+    sign_on: tuple[str, str] | None = None
 
     def identity(self, session: str | None = None) -> Identity:
         return Identity(Actor("user", self.name), self.grants, self.name, self.id, session)
@@ -46,6 +45,7 @@ class SessionRecord:
     expires_at: datetime
     last_used_at: datetime
     user_agent: str
+    address: str = ""
 
     @property
     def id(self) -> str:
@@ -54,6 +54,9 @@ class SessionRecord:
 
     def living(self, now: datetime) -> bool:
         return now < self.expires_at and now < self.last_used_at + SESSION_IDLE
+
+
+KeyState = Literal["valid", "suspended", "expired", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +70,18 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    #: What its maker holds now; None: they are disabled, and the key does nothing until they are enabled again.
+    maker: tuple[Grant, ...] | None = None
 
-    def living(self, now: datetime) -> bool:
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+    def state(self, now: datetime) -> KeyState:
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and now >= self.expires_at:
+            return "expired"
+        return "suspended" if self.maker is None else "valid"
 
     def identity(self) -> Identity:
-        return Identity(Actor("apikey", self.name), (self.grant,), self.created_by)
-
-
-def failed_sign_in(failures: int, now: datetime) -> tuple[int, datetime | None]:
-    """What one more failure makes of the count: the new count, and until when the name is locked."""
-    if failures + 1 >= FAILURES_BEFORE_LOCK:
-        return 0, now + LOCK
-    return failures + 1, None
+        return Identity(Actor("apikey", self.name), (self.grant,), self.created_by, maker=self.maker or ())
 
 
 def check_password(name: str, password: str) -> None:

@@ -1,4 +1,7 @@
-"""API keys: machines that act with one role in one fleet, or in every one (SPEC section 12)."""
+"""API keys: machines that act with one role in one fleet, or in every one (SPEC section 12).
+
+A key counts as its maker: it never does more than they may at that moment, and does nothing while they are disabled.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from tidegate.control.domain.access import EVERY_FLEET, ROLES, Grant, Scope
+from tidegate.control.domain.access import EVERY_FLEET, Scope
 from tidegate.control.domain.paging import decode_cursor, encode_cursor
 from tidegate.control.domain.people import ApiKey
 from tidegate.control.services import audit, secrets
 from tidegate.control.services.node import Node
+from tidegate.control.services.people import granted
+from tidegate.control.store import api_keys as store
 from tidegate.control.store import engine, paging
-from tidegate.control.store import people as store
-from tidegate.errors import Conflict, FieldError, Invalid, NotFound
+from tidegate.errors import Conflict, NotFound
 from tidegate.ids import DEVICE_NAME, ApiKeyId, checked
 
 
@@ -31,20 +35,20 @@ def create_api_key(
     """Create a key; its secret comes with it, this once.
 
     Raises:
-        Conflict: a living key has the name: the audit log tells keys apart by it.
+        Conflict: a key that is not revoked has the name: the audit log tells keys apart by it.
         Invalid: name, role or days.
+        Forbidden: the role holds more than the scope does.
     """
     scope.require("keys.manage")
     if every_fleet:
         scope.require_everywhere("keys.manage")
     checked(DEVICE_NAME, name, "/name")
-    if role not in ROLES:
-        raise Invalid(f"cannot give the role {role}: unknown", (FieldError("/role", f"one of {sorted(ROLES)}"),))
     secret = secrets.new_secret(secrets.API_KEY_PREFIX)
-    grant = Grant(role, EVERY_FLEET if every_fleet else scope.fleet_id)
     with node.db.write() as tx:
+        grant = granted(tx, role, EVERY_FLEET if every_fleet else scope.fleet_id, "/role")
+        scope.require_held([grant], f"create the API key {name}")
         if store.living_api_key(tx, name) is not None:
-            raise Conflict(f"cannot create the API key {name}: a living key has this name")
+            raise Conflict(f"cannot create the API key {name}: a key that is not revoked has this name")
         now = engine.now(tx)
         expires_at = None if expires_days is None else now + timedelta(days=expires_days)
         # Four-eyes counts a key as its maker, so the person is what is kept.

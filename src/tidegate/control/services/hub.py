@@ -9,12 +9,13 @@ from typing import Literal
 
 from tidegate.ids import DeviceId, FleetId
 
-ChangeKind = Literal["rollouts", "devices", "identity", "trust", "audit"]
+ChangeKind = Literal["rollouts", "devices", "identity", "trust", "audit", "people", "sboms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`devices`: the desired state of these (None: all of the fleet) may differ; `identity`: certificates changed."""
+    """`devices`: the desired state of these (None: all of the fleet) may differ; `identity`: certificates changed;
+    `people`: a session ended or what somebody may do changed, in whichever fleet."""
 
     kind: ChangeKind
     fleet_id: FleetId

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-import structlog
-from sqlalchemy import Connection
-
-from tidegate.control.domain.access import Actor, Identity, Scope
+from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
 from tidegate.control.domain.fleets import Fleet
 from tidegate.control.domain.people import (
     PASSWORD_MAX,
-    SESSION_LIFE,
     TOUCH_AFTER,
     Operator,
     SessionRecord,
-    failed_sign_in,
 )
 from tidegate.control.services import audit, secrets
-from tidegate.control.services.limits import address_key
 from tidegate.control.services.node import Node
-from tidegate.control.store import engine, fleets
-from tidegate.control.store import people as store
-from tidegate.errors import NotFound, Unauthenticated
+from tidegate.control.store import api_keys, engine, fleets, people
+from tidegate.control.store import sessions as store
+from tidegate.errors import NotFound, Unauthenticated, Unavailable
 from tidegate.ids import ApiKeyId
-
-log = structlog.get_logger()
-
-#: The one key of a limit that is not by name or address.
-_EVERYBODY = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """The two secrets are shown this once."""
-
-    session_secret: str
-    csrf_secret: str
-    expires_at: datetime
-    operator: Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,102 +36,81 @@ class Session:
         return secrets.matches(csrf_secret, self.record.csrf_sha256)
 
 
-def sign_in(node: Node, name: str, password: str, *, user_agent: str, address: str) -> SignedIn:
-    """Begin a session.
+def sign_in(
+    node: Node, name: str, password: str, *, code: str = "", user_agent: str, address: str, browser: str = ""
+) -> SignedIn:
+    """Begin a session. `browser` is the `browser_secret` of an earlier one, if this browser has had one.
 
-    An unknown name, a wrong password, a disabled and a locked operator answer alike and take the same time.
+    An unknown name, a wrong password and a disabled operator answer alike and take the same time. Nobody is locked:
+    failures slow down the source that makes them, and a name as seen from sources that its operator is not known by.
+
+    Args:
+        code: of the second factor, where the operator has one.
 
     Raises:
         Unauthenticated: any of those.
-        TooMany: too many failures for this name or from this address.
+        SecondFactorAsked: the password is right, and a code is asked for or a second factor has to be set up.
+        Invalid: the password is right and the code is wrong.
+        TooMany: too many failures of this source, or under this name from sources unknown to it.
+        Unavailable: too many sign in at once.
     """
-    name_key, from_key = name[:64], address_key(address)
-    monotonic = node.clock.monotonic()
-    node.limits.sign_in_by_address.check(from_key, monotonic)
-    node.limits.sign_in_by_name.check(name_key, monotonic)
+    visitor = Visitor(user_agent, address, browser)
+    tried = entrance.source(node, name[:64], visitor)
+    entrance.begin_attempt(node, tried)
     operator = None
-    if len(name) <= 64 and len(password) <= PASSWORD_MAX:
-        with node.db.read() as tx:
-            operator = store.operator_by_name(tx, name)
-    # Hashing is slow: outside of any transaction.
-    right = secrets.password_matches(password[:PASSWORD_MAX], operator.password_hash if operator else None)
-    signed_in = _begin(node, operator, user_agent) if right and operator else None
+    try:
+        if len(name) <= 64 and len(password) <= PASSWORD_MAX:
+            with node.db.read() as tx:
+                operator = people.operator_by_name(tx, name)
+        # Hashing is slow: outside of any transaction.
+        right = secrets.password_matches(password[:PASSWORD_MAX], operator.password_hash if operator else None)
+    except Unavailable:
+        node.limits.sign_in_by_source.undone(tried.key)
+        raise
+    reason = "unknown name" if operator is None else "" if right else "wrong password"
+    if operator is not None and right:
+        reason = "password sign-in is off" if not may_use_password(node.settings.oidc, operator) else ""
+    signed_in = None
+    if operator is not None and not reason:
+        try:
+            signed_in = _begin(node, operator, visitor, code)
+        except Refusal as refusal:
+            reason = refusal.reason
+        except Refused:  # the password was right: what is wrong is the code, which has a limit of its own
+            node.limits.sign_in_by_source.undone(tried.key)
+            raise
     if signed_in is None:
-        node.limits.sign_in_by_address.failed(from_key, monotonic)
-        node.limits.sign_in_by_name.failed(name_key, monotonic)
-        _refused(node, operator, right, from_key)
-        raise Unauthenticated("cannot sign in: name or password is wrong, or the operator is disabled or locked")
-    node.limits.sign_in_by_name.forget(name_key)
+        entrance.count_failure(node, tried)
+        entrance.refused(node, operator, reason, tried.address)
+        raise entrance.unauthenticated()
+    node.limits.sign_in_by_source.succeeded(tried.key)
     return signed_in
 
 
-def _begin(node: Node, checked: Operator, user_agent: str) -> SignedIn | None:
-    secret, csrf = secrets.new_secret(secrets.SESSION_PREFIX), secrets.new_secret()
-    with node.db.write() as tx:
-        now = engine.now(tx)
-        operator = store.operator_by_name(tx, checked.name, lock=True)
-        changed = operator is None or operator.password_hash != checked.password_hash
-        if operator is None or changed or operator.disabled_at is not None or operator.locked(now):
-            return None
-        session = SessionRecord(
-            secret_sha256=secrets.digest(secret),
-            operator_id=operator.id,
-            csrf_sha256=secrets.digest(csrf),
-            created_at=now,
-            expires_at=now + SESSION_LIFE,
-            last_used_at=now,
-            user_agent=user_agent[:256],
-        )
-        store.insert_session(tx, session)
-        store.set_failures(tx, operator.id, 0, None)
-        actor = operator.identity().actor
-        audit.record_node(tx, actor, action="session.begin", subject=f"session:{session.id}")
-    return SignedIn(secret, csrf, session.expires_at, operator)
+def _begin(node: Node, operator: Operator, visitor: Visitor, code: str) -> SignedIn:
+    def begin() -> SignedIn:
+        return entrance.begin(node, operator, visitor, second_step.check(node, code))
+
+    return second_step.guarded(node, operator, visitor, begin) if code else begin()
 
 
-def _refused(node: Node, operator: Operator | None, right: bool, address: str) -> None:
-    """Record a failed sign-in and, for a wrong password, count it. A name nobody bears costs the same work.
-
-    What was typed as a name is not recorded when nobody bears it: people type passwords there.
-    """
-    known = operator is not None
-    log.warning("sign-in refused", operator=operator.name if operator else "", known=known, address=address)
-    monotonic = node.clock.monotonic()
-    recorded = not node.limits.sign_in_refusals.full(_EVERYBODY, monotonic)
-    node.limits.sign_in_refusals.failed(_EVERYBODY, monotonic)
-    with node.db.write() as tx:
-        now = engine.now(tx)
-        found = store.operator_by_name(tx, operator.name if operator else "", lock=True)
-        locked_until = _count_failure(tx, found, now) if found is not None and not right else None
-        actor = Actor("system", "sign-in")  # whoever it was, they did not show that they are the operator
-        subject = str(found.identity().actor) if found is not None else "user:?"
-        if recorded:
-            reason = "unknown name" if found is None else "disabled or locked" if right else "wrong password"
-            data = {"address": address, "reason": reason}
-            audit.record_node(tx, actor, action="session.refuse", subject=subject, data=data)
-        if locked_until is not None:
-            until = locked_until.isoformat(timespec="seconds")
-            audit.record_node(tx, actor, action="operator.lock", subject=subject, data={"until": until})
-
-
-def _count_failure(tx: Connection, operator: Operator, now: datetime) -> datetime | None:
-    """Until when the operator is locked by this failure, if it is."""
-    if operator.locked(now):
-        return None
-    failures, locked_until = failed_sign_in(operator.failures, now)
-    store.set_failures(tx, operator.id, failures, locked_until)
-    return locked_until
+def may_use_password(oidc: Oidc | None, operator: Operator) -> bool:
+    """Whether the settings let this operator in with a password while there is sign-on."""
+    if oidc is None or oidc.local_sign_in == "everybody":
+        return True
+    return any(grant.role == "admin" and grant.fleet_id == EVERY_FLEET for grant in operator.grants)
 
 
 def sign_out(node: Node, session_secret: str) -> None:
     """End the session with this secret; one that has ended already is no error."""
     with node.db.write() as tx:
         session = store.session_by_secret(tx, secrets.digest(session_secret))
-        operator = store.operator_by_id(tx, session.operator_id) if session else None
+        operator = people.operator_by_id(tx, session.operator_id) if session else None
         if session is None or operator is None:
             return
         store.delete_session(tx, session.secret_sha256)
         audit.record_node(tx, operator.identity().actor, action="session.end", subject=f"session:{session.id}")
+    node.hub.nudge("people", EVERY_FLEET)
 
 
 def session(node: Node, session_secret: str) -> Session | None:
@@ -164,7 +121,7 @@ def session(node: Node, session_secret: str) -> Session | None:
     with node.db.read() as tx:
         now = engine.now(tx)
         record = store.session_by_secret(tx, hashed)
-        operator = store.operator_by_id(tx, record.operator_id) if record and record.living(now) else None
+        operator = people.operator_by_id(tx, record.operator_id) if record and record.living(now) else None
     if record is None or operator is None or operator.disabled_at is not None:
         return None
     if now - record.last_used_at >= TOUCH_AFTER:
@@ -195,12 +152,12 @@ def authenticate(node: Node, authorization: str) -> Identity:
 def _api_key(node: Node, secret: str) -> Identity | None:
     with node.db.read() as tx:
         now = engine.now(tx)
-        key = store.api_key_by_secret(tx, secrets.digest(secret))
-    if key is None or not key.living(now):
+        key = api_keys.api_key_by_secret(tx, secrets.digest(secret))
+    if key is None or key.state(now) != "valid":
         return None
     if key.last_used_at is None or now - key.last_used_at >= TOUCH_AFTER:
         with node.db.write() as tx:
-            store.touch_api_key(tx, ApiKeyId(key.id), now)
+            api_keys.touch_api_key(tx, ApiKeyId(key.id), now)
     return key.identity()
 
 
@@ -245,3 +202,20 @@ def end_session(node: Node, identity: Identity, session_id: str) -> None:
             raise NotFound(f"cannot find the session {session_id[:32]}")
         store.delete_session(tx, found.secret_sha256)
         audit.record_node(tx, identity.actor, action="session.end", subject=f"session:{found.id}")
+    node.hub.nudge("people", EVERY_FLEET)
+
+
+def end_other_sessions(node: Node, identity: Identity) -> int:
+    """End all of one's own sessions but the one that asks; gives how many."""
+    if identity.operator_id is None:
+        return 0
+    with node.db.write() as tx:
+        own = store.sessions_of(tx, identity.operator_id)
+        kept = next((record.secret_sha256 for record in own if record.id == identity.session), "")
+        ended = store.delete_sessions_of(tx, identity.operator_id, but=kept)
+        if ended:
+            audit.record_node(
+                tx, identity.actor, action="session.end-others", subject=str(identity.actor), data={"ended": ended}
+            )
+    node.hub.nudge("people", EVERY_FLEET)
+    return ended

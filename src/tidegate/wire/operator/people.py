@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.operator.common import OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest
 
 OperatorName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="How the audit log names them.")]
 Password = Annotated[str, Meta(max_length=256)]
-RoleName = Literal["viewer", "operator", "approver", "admin"]
+RoleName = Annotated[
+    str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$", description="viewer, operator, approver, admin, or an own role.")
+]
 FleetName = Annotated[
     str, Meta(pattern=r"^(\*|[a-z0-9][a-z0-9-]{0,62})$", description="A fleet's name; `*`: every fleet.")
 ]
@@ -45,6 +47,7 @@ class SessionInfo(Struct, frozen=True):
     expires_at: datetime
     last_used_at: datetime
     user_agent: str
+    address: str
     current: bool
 
 
@@ -52,6 +55,32 @@ class Sessions(Struct, frozen=True):
     items: tuple[SessionInfo, ...]
     total: int
     next_cursor: str | None = None
+
+
+class SessionsEnded(Struct, frozen=True):
+    ended: int
+
+
+class ListSessions(ListQuery, frozen=True, kw_only=True):
+    """`operator`: of that one only."""
+
+    operator: Annotated[str, Meta(max_length=64)] = ""
+
+
+class OperatorSessionInfo(Struct, frozen=True):
+    id: str
+    operator: str
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime
+    user_agent: str
+    address: str
+
+
+class ListOperators(ListQuery, frozen=True, kw_only=True):
+    """`q`: a part of the name."""
+
+    q: Annotated[str, Meta(max_length=64)] = ""
 
 
 class NewOperator(OperatorRequest, frozen=True, kw_only=True):
@@ -68,7 +97,6 @@ class OperatorInfo(Struct, frozen=True):
     roles: tuple[RoleGrant, ...]
     created_at: datetime
     disabled: bool
-    locked: bool
 
 
 class OperatorCreated(Struct, frozen=True):
@@ -103,7 +131,10 @@ class WhoAmI(Struct, frozen=True):
 
 
 class NewApiKey(OperatorRequest, frozen=True, kw_only=True):
-    """A key for the fleet asked for or, with `every_fleet`, for all; without `expires_days` it does not expire."""
+    """A key for the fleet asked for or, with `every_fleet`, for all; without `expires_days` it does not expire.
+
+    It never does more than its maker may at that moment, and nothing while they are disabled.
+    """
 
     name: OperatorName
     role: RoleName
@@ -121,6 +152,8 @@ class ApiKeyInfo(Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    #: suspended: its maker is disabled.
+    state: Literal["valid", "suspended", "expired", "revoked"]
 
 
 class ApiKeyCreated(Struct, frozen=True):
