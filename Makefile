@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage check fix bench docs lock migration system clean
+.PHONY: help demo test test-fast coverage check fix bench docs client lock migration system clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: $(VENV)/dev.done ## benchmarks, each with its peer or floor measured in t
 docs: $(VENV)/dev.done ## generated reference and screenshots
 	$(BIN)/python -m tidegate.testing.reference
 	$(BIN)/python -m tidegate.testing.demo --once --screenshots docs/images
+
+client: $(VENV)/dev.done ## write the Python client's calls from the table of operations
+	$(BIN)/python -m tidegate.testing.client_code
 
 lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement files
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

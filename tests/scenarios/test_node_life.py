@@ -199,7 +199,7 @@ def test_the_command_line_signs_in_and_its_exit_codes_hold(
     assert run("--url", running.console, "login", "--name", "admin", "--password-file", str(tmp_path / "password")) == 6
     assert run("--url", "https://127.0.0.1:9", *sign_in[2:], str(tmp_path / "password")) == 5
     assert run(*sign_in, str(tmp_path / "password")) == 0
-    kept = tmp_path / "tidegate" / "login.json"
+    kept = tmp_path / "tidegate" / "contexts.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     capsys.readouterr()
     assert run("user", "create", "bob", "--role", "viewer") == 0
@@ -223,7 +223,7 @@ def test_the_command_line_signs_in_and_its_exit_codes_hold(
     signature.write_text(json.dumps({**signed, "signature": "A" * 86 + "=="}))
     assert run("audit", "verify", str(tmp_path / "export"), "--signature", str(signature)) == 6
     assert run("logout") == 0
-    assert not kept.exists()
+    assert "secret" not in next(iter(json.loads(kept.read_text())["contexts"].values()))
 
 
 def test_a_node_ends_within_seconds_of_being_told_to(running: Running) -> None:

@@ -86,7 +86,7 @@ def run(real: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     (tmp_path / "password").write_text(real.node.password + "\n")
     run = Operator(real, capsys)
     assert run("login", "--name", real.node.admin, "--password-file", str(tmp_path / "password")).code == OK
-    kept = json.loads((tmp_path / "tidegate" / "login.json").read_text())
+    kept = json.loads((tmp_path / "tidegate" / "contexts.json").read_text())["contexts"].popitem()[1]
     real.secrets[f"session {len(real.secrets)}"] = kept["secret"]
     return run
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import shlex
-import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,14 +13,12 @@ import msgspec
 
 from tidegate.cli import publisher
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.client.upload import BrokenOff
 from tidegate.errors import Conflict, Invalid, Unavailable
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import Descriptor, ModelManifest, PayloadFile
-
-PIECE_BYTES = 8 << 20
-TRIES = 5
-_PAUSE = threading.Event()  # never set: waiting on it is a pause that an interrupt ends
+from tidegate.wire.operator.artifacts import UploadState
 
 _SIGN = click.option(
     "--sign", "sign", type=click.Path(dir_okay=False, path_type=Path), help="Publisher key (PEM) on this machine."
@@ -90,11 +87,11 @@ def publish(
     with _opened(file) as stream:
         local = hashlib.file_digest(stream, "sha256").hexdigest()
         sent = _send(cli, stream, file.name, upload_id)
-    if sent["sha256"] != local:
+    if sent.sha256 != local:
         raise Conflict(f"cannot publish {file}: the node stored other bytes than this file has; did it change?")
-    body["files"] = [{"name": file.name, "upload": sent["id"]}]
+    body["files"] = [{"name": file.name, "upload": sent.id}]
     if key is not None and view is not None:
-        payload = PayloadFile(file.name, local, sent["length"])
+        payload = PayloadFile(file.name, local, sent.length)
         change = Change(add=_targets(_descriptor(cli.fleet, body, payload)))
         body["signed"] = send_signed(cli, publisher.sign_change(view, key, change))
     answer = cli.client.call("POST", "/v1/artifacts", body=body, creates=True)
@@ -217,57 +214,21 @@ def _opened(file: Path) -> io.BufferedReader:
 
 def send_signed(cli: Cli, data: bytes) -> str:
     """Hand over signed documents; gives the upload's id."""
-    return str(_send(cli, io.BytesIO(data), "signed.json", "")["id"])
+    return _send(cli, io.BytesIO(data), "signed.json", "").id
 
 
-def _send(cli: Cli, stream: BinaryIO, file_name: str, upload_id: str) -> dict[str, Any]:
-    """Send what the node does not have yet, asking it where to go on whenever the connection breaks."""
-    length = stream.seek(0, io.SEEK_END)
-    if upload_id:
-        state = _state(cli, upload_id)
-        if state["length"] != length:
-            raise Conflict(f"cannot go on with the upload {upload_id}: it is of {state['length']} bytes, not {length}")
-    else:
-        body = {"file_name": file_name, "length": length}
-        state = cli.client.call("POST", "/v1/uploads", body=body, creates=True)
-    failures = 0
-    with cli.out.progress(file_name, length) as advance:
-        advance(state["received"])
-        while state["sha256"] is None:
-            before = state["received"]
-            try:
-                state = _piece(cli, stream, state)
-                failures = 0
-            except Unavailable as error:
-                failures += 1
-                if failures == TRIES or error.type == "disk-full":
-                    cli.out.say(f"go on later with --upload {state['id']}")
-                    raise
-                cli.out.say(f"{error.detail}; trying again ({failures} of {TRIES - 1})")
-                _PAUSE.wait(min(2**failures, error.retry_after_seconds))
-                state = _reachable_state(cli, state)
-            advance(state["received"] - before)
-    return dict(state)
+def _send(cli: Cli, stream: BinaryIO, file_name: str, upload_id: str) -> UploadState:
+    """Send what the node does not have yet, with a bar."""
+    shown = 0
+    with cli.out.progress(file_name, stream.seek(0, io.SEEK_END)) as advance:
 
+        def told(received: int, _length: int) -> None:
+            nonlocal shown
+            advance(received - shown)
+            shown = received
 
-def _piece(cli: Cli, stream: BinaryIO, state: dict[str, Any]) -> dict[str, Any]:
-    stream.seek(state["received"])
-    path = f"/v1/uploads/{state['id']}"
-    response = cli.client.send("PATCH", path, query={"offset": state["received"]}, body=stream.read(PIECE_BYTES))
-    data = response.read()
-    response.release_conn()
-    answer: dict[str, Any] = msgspec.json.decode(data)
-    return answer
-
-
-def _reachable_state(cli: Cli, last: dict[str, Any]) -> dict[str, Any]:
-    """What the node has by now; what was last known while it still cannot be reached."""
-    try:
-        return _state(cli, last["id"])
-    except Unavailable:
-        return last
-
-
-def _state(cli: Cli, upload_id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = cli.client.call("GET", f"/v1/uploads/{quoted(upload_id)}")
-    return answer
+        try:
+            return cli.client.upload(stream, name=file_name, resume=upload_id, progress=told)
+        except BrokenOff as error:
+            cli.out.say(f"go on later with --upload {error.upload_id}")
+            raise

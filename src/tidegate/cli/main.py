@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from typing import Any
@@ -10,31 +11,47 @@ from typing import Any
 import click
 
 from tidegate import __version__
-from tidegate.cli.client import Cli, Client, Login, load_login, pass_cli, quoted, read_text, save_login
-from tidegate.cli.output import DEFECT, REFUSED, Output
-from tidegate.errors import TidegateError, Unauthenticated
+from tidegate.cli.client import Cli
+from tidegate.cli.names import suggestions
+from tidegate.cli.output import DEFECT, INTERRUPTED, REFUSED, UNREAD, Output
+from tidegate.errors import Invalid, NotFound, TidegateError
 
-#: Commands by the module that has them; a module is loaded when one of its commands runs.
-_GROUPS = {
-    "artifact": "artifact", "channel": "channel", "audit": "audit", "device": "device", "group": "group", "key": "key",
-    "rollout": "rollout", "token": "token", "trust": "trust", "user": "user",
+#: Modules by the command that they have; a module is loaded when its command is asked for: the program starts fast.
+_MODULES = {
+    "api": "api", "artifact": "artifact", "audit": "audit", "channel": "channel", "check-config": "node",
+    "context": "login", "device": "device", "group": "group", "init": "node", "key": "key", "login": "login",
+    "logout": "login", "rollout": "rollout", "serve": "node", "token": "token", "trust": "trust", "user": "user",
+    "whoami": "login",
 }  # fmt: skip
-_NODE = ("init", "serve", "check-config")
 
 
 class _Commands(click.Group):
-    """Loads a noun's module only when it is asked for: the program starts fast."""
+    """A module has one group `commands`, or several commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_GROUPS, *_NODE})
+        return sorted(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _GROUPS:
-            found: Any = importlib.import_module(f"tidegate.cli.{_GROUPS[cmd_name]}").commands
-            return found if isinstance(found, click.Command) else None
-        if cmd_name in _NODE:
-            return importlib.import_module("tidegate.cli.node").COMMANDS.get(cmd_name)  # type: ignore[no-any-return]
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in _MODULES:
+            return None
+        module: Any = importlib.import_module(f"tidegate.cli.{_MODULES[cmd_name]}")
+        found = module.COMMANDS[cmd_name] if hasattr(module, "COMMANDS") else module.commands
+        return found if isinstance(found, click.Command) else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`--json` may stand anywhere on the line."""
+        own = args[: args.index("--")] if "--" in args else args
+        if "--json" in own:
+            args = ["--json", *[one for one in own if one != "--json"], *args[len(own) :]]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TidegateError as error:
+            cli = ctx.find_object(Cli)
+            similar = suggestions(cli) if cli is not None and isinstance(error, NotFound) else []
+            ctx.exit((cli.out if cli is not None else Output(as_json=False)).problem(error, similar))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TIDEGATE"})
@@ -44,59 +61,17 @@ class _Commands(click.Group):
     "--ca", "ca_file", default="", envvar="TIDEGATE_CA", help="PEM file with the CA that the node is pinned to."
 )
 @click.option("--key-file", default="", envvar="TIDEGATE_KEY_FILE", help="File with an API key; else the last login.")
-@click.option("--fleet", default="default", envvar="TIDEGATE_FLEET", show_default=True, help="The fleet that is meant.")
-@click.option("--json", "as_json", is_flag=True, help="Answers as JSON on standard output.")
+@click.option("--context", default="", envvar="TIDEGATE_CONTEXT", help="A node signed in to; else the last one.")
+@click.option("--fleet", default="", envvar="TIDEGATE_FLEET", help="The fleet that is meant; else default.")
+@click.option("--json", "as_json", is_flag=True, help="Answers as JSON on standard output; may stand anywhere.")
 @click.pass_context
-def program(ctx: click.Context, url: str, ca_file: str, key_file: str, fleet: str, as_json: bool) -> None:
+def program(ctx: click.Context, url: str, ca_file: str, key_file: str, context: str, fleet: str, as_json: bool) -> None:
     """Signed software for fleets of edge devices, in widening waves.
 
-    Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 permission, 5 unavailable, 6 untrusted, 70 our own error.
+    Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 permission, 5 unavailable, 6 untrusted, 70 our own error,
+    130 interrupted.
     """
-    ctx.obj = Cli(Output(as_json=as_json), url, ca_file, key_file, fleet)
-
-
-@program.command()
-@click.option("--name", prompt=True, help="The operator's name.")
-@click.option("--password-file", default="", help="File with the password; else it is asked for.")
-@pass_cli
-def login(cli: Cli, name: str, password_file: str) -> None:
-    """Sign in to a node (--url, and --ca to pin it) and keep the session for the commands after this one."""
-    kept = load_login()
-    url = cli.url or (kept.url if kept else "")
-    if not url:
-        raise Unauthenticated("cannot tell which node: give --url")
-    ca = read_text(cli.ca_file, "CA") if cli.ca_file else (kept.ca if kept else "")
-    password = (
-        read_text(password_file, "password").rstrip("\n")
-        if password_file
-        else click.prompt("Password", hide_input=True, err=True)
-    )
-    answer = Client(url, ca, "", "").call("POST", "/v1/sessions", body={"name": name, "password": password})
-    save_login(Login(url, ca, answer["secret"]))
-    shown = {key: answer[key] for key in ("operator", "expires_at")}
-    cli.out.data(shown, f"signed in as {answer['operator']} until {answer['expires_at']}")
-
-
-@program.command()
-@pass_cli
-def logout(cli: Cli) -> None:
-    """End the session that `tidegate login` began."""
-    kept = load_login()
-    if kept is None:
-        cli.out.say("not signed in")
-        return
-    try:
-        Client(kept.url, kept.ca, kept.secret, "").call("DELETE", f"/v1/sessions/{quoted('current')}")
-    except Unauthenticated:
-        cli.out.say("the session had ended already")
-    save_login(None)
-
-
-@program.command()
-@pass_cli
-def whoami(cli: Cli) -> None:
-    """Who these commands act as, and what they may."""
-    cli.out.data(cli.client.call("GET", "/v1/me"))
+    ctx.obj = Cli(Output(as_json=as_json), url, ca_file, key_file, fleet, context)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -104,16 +79,21 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         result = program.main(arguments, prog_name="tidegate", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("aborted", err=True)
-        sys.exit(REFUSED)
+        sys.stdout.flush()
+    except click.exceptions.Abort as error:
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+        click.echo("interrupted" if interrupted else "aborted", err=True)
+        sys.exit(INTERRUPTED if interrupted else REFUSED)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            Output(as_json=True).problem(Invalid(error.format_message(), type="usage"))
+        else:
+            error.show()
         sys.exit(error.exit_code)
-    except TidegateError as error:
-        sys.exit(Output(as_json=as_json).problem(error))
     except BrokenPipeError:
-        sys.exit(REFUSED)
+        # What is still buffered has no reader: the interpreter must not try to write it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNREAD)
     except Exception:  # noqa: BLE001 - told whole, and the exit code says whose fault it is
         traceback.print_exc()
         sys.exit(DEFECT)

@@ -2,7 +2,10 @@
 
 Exit codes (also in docs/reference/cli.md): 0 done; 1 refused as asked; 2 wrong usage; 3 not found; 4 not signed in or
 lacking a permission; 5 unavailable for now, trying again may help; 6 not to be trusted (a certificate, a signature, a
-broken chain); 70 an error of Tidegate itself.
+broken chain); 70 an error of Tidegate itself; 130 interrupted; 141 nobody reads standard output any more.
+
+With `--json` standard output is one JSON value of the type that the command declares with `gives`, or nothing where it
+declares nothing; a refusal is a `Refusal` on standard error.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import click
+import msgspec
 import rich.box
-from rich.console import Console
+from msgspec import Struct
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
@@ -32,11 +38,44 @@ from tidegate.errors import (
     Unavailable,
     Untrusted,
 )
+from tidegate.wire.operator.common import Page
+from tidegate.wire.problem import ProblemField
 
 OK, REFUSED, USAGE, NOT_FOUND, PERMISSION, UNAVAILABLE, UNTRUSTED, DEFECT = 0, 1, 2, 3, 4, 5, 6, 70
+INTERRUPTED, UNREAD = 130, 141
 
 # All but tab and line feed: an escape sequence would move the cursor, name the window, or worse.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
+#: Into a file or a pipe there is no width to keep to: a row stays one line.
+_UNBOUNDED = 10_000
+#: Below this a table is harder to read than the fields of each row.
+_NARROW = 72
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Refusal(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command that fails says on standard error with `--json`: the problem, and the exit code with it."""
+
+    type: str
+    title: str
+    detail: str
+    exit_code: int
+    permission: str = ""
+    errors: tuple[ProblemField, ...] = ()
+    retry_after_seconds: int = 0
+    suggestions: tuple[str, ...] = ()
+
+
+def gives(kind: Any) -> Callable[[Function], Function]:
+    """Declare what a command prints with `--json`: a struct, a list type; None: nothing. `Output.data` keeps to it."""
+
+    def mark(function: Function) -> Function:
+        function.gives = kind  # type: ignore[attr-defined]
+        return function
+
+    return mark
 
 
 def exit_code(error: TidegateError) -> int:
@@ -57,9 +96,7 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        # Into a file or a pipe there is no width to keep to.
-        width = None if sys.stdout.isatty() else 240
-        self._out = Console(file=sys.stdout, width=width, highlight=False)
+        self._out = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False)
         self._err = Console(file=sys.stderr, soft_wrap=True, highlight=False)
 
     def say(self, text: str) -> None:
@@ -68,44 +105,53 @@ class Output:
 
     def data(self, value: Any, human: Callable[[], None] | str | None = None) -> None:
         """One answer: JSON when asked for, else what `human` prints or says, else names and values."""
+        plainly = msgspec.to_builtins(value)
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            _keep_to_declared(plainly)
+            sys.stdout.write(json.dumps(plainly, ensure_ascii=False, indent=2) + "\n")
         elif callable(human):
             human()
         elif human is not None:
-            self._out.print(escape(plain(human)))
-        elif isinstance(value, Mapping):
-            self.fields(value)
+            self._print(escape(plain(human)))
+        elif isinstance(plainly, Mapping):
+            self.fields(plainly)
         else:
-            self._out.print(escape(plain(str(value))))
+            self._print(escape(plain(str(plainly))))
 
-    def fields(self, value: Mapping[str, Any]) -> None:
+    def fields(self, value: Mapping[str, Any] | Struct) -> None:
         """Names and values, one a line."""
         table = Table(box=None, show_header=False, pad_edge=False)
-        for name, cell in value.items():
+        for name, cell in msgspec.to_builtins(value).items():
             table.add_row(f"{name}:", escape(text(cell)))
-        self._out.print(table)
+        self._print(table)
 
-    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        """A table for people; in JSON mode the rows whole."""
-        if self.as_json:
-            self.data(list(rows))
+    def table(self, rows: Sequence[Mapping[str, Any] | Struct], columns: Sequence[str]) -> None:
+        """A table for people; where the terminal is narrow, the fields of each row."""
+        found = msgspec.to_builtins(rows)
+        if self._out.width < _NARROW:
+            for number, row in enumerate(found):
+                self._print("" if number else None)
+                self.fields({column.replace("_", " "): row.get(column) for column in columns})
             return
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:
             table.add_column(column.replace("_", " "), overflow="fold")
-        for row in rows:
+        for row in found:
             table.add_row(*[escape(text(row.get(column))) for column in columns])
-        self._out.print(table)
+        self._print(table)
 
-    def page(self, answer: Mapping[str, Any], columns: Sequence[str]) -> None:
+    def page(self, answer: Page[Any] | Mapping[str, Any], columns: Sequence[str]) -> None:
         """A list's slice: the table, and on standard error how much there is; in JSON mode the answer whole."""
+        found = msgspec.to_builtins(answer)
         if self.as_json:
             self.data(answer)
             return
-        self.table(answer["items"], columns)
-        if answer.get("next_cursor"):
-            self.say(f"{len(answer['items'])} of {answer['total']}; go on with --cursor {answer['next_cursor']}")
+        if not found["items"]:
+            self.say("nothing is there" if not found["total"] else "nothing more")
+            return
+        self.table(found["items"], columns)
+        if found.get("next_cursor"):
+            self.say(f"{len(found['items'])} of {found['total']}; go on with --cursor {found['next_cursor']}")
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -116,12 +162,50 @@ class Output:
             task = bar.add_task(escape(title), total=total)
             yield lambda count: bar.advance(task, count)
 
-    def problem(self, error: TidegateError) -> int:
+    def problem(self, error: TidegateError, suggestions: Sequence[str] = ()) -> int:
         """Say what was refused and why; gives the exit code."""
+        if self.as_json:
+            sys.stderr.write(msgspec.json.encode(_refusal(error, suggestions)).decode() + "\n")
+            return exit_code(error)
         self.say(error.detail)
         for field in error.errors if isinstance(error, Invalid) else ():
             self.say(f"  {field.pointer or '/'}: {field.detail}")
+        if suggestions:
+            self.say(f"did you mean {' or '.join(suggestions)}?")
         return exit_code(error)
+
+    def _print(self, what: RenderableType | None) -> None:
+        """Without the spaces at the ends of lines that tables are filled up with."""
+        if what is None:
+            return
+        with self._out.capture() as captured:
+            self._out.print(what)
+        self._out.file.write(_TRAILING.sub(r"\1", captured.get()))
+
+
+def _refusal(error: TidegateError, suggestions: Sequence[str]) -> Refusal:
+    return Refusal(
+        type=f"/problems/{error.type}",
+        title=error.type.replace("-", " ").capitalize(),
+        detail=error.detail,
+        exit_code=exit_code(error),
+        permission=error.permission if isinstance(error, Forbidden) else "",
+        errors=tuple(ProblemField(e.pointer, e.detail) for e in error.errors) if isinstance(error, Invalid) else (),
+        retry_after_seconds=error.retry_after_seconds if isinstance(error, TooMany | Unavailable) else 0,
+        suggestions=tuple(suggestions),
+    )
+
+
+def _keep_to_declared(value: Any) -> None:
+    """What programs read is what the reference says: a command that prints something else has a defect."""
+    context = click.get_current_context(silent=True)
+    command = context.command if context is not None else None
+    kind = getattr(getattr(command, "callback", None), "gives", Any)
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        name = context.command_path if context is not None else "this command"
+        raise Defect(f"{name} gives something else than it declares: {error}") from error
 
 
 def plain(text: str) -> str:

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from tidegate.control.api.operations import Call, Operation
 from tidegate.errors import Unavailable
-
-
-class Alive(Struct, frozen=True):
-    alive: bool
-
-
-class Ready(Struct, frozen=True):
-    """`checks` are those that were made, all of them passed."""
-
-    ready: bool
-    checks: tuple[str, ...]
+from tidegate.wire.operator.node import Alive, Ready
 
 
 def _alive(_call: Call) -> Alive:

@@ -72,8 +72,10 @@ def _made(call: Call, *, alone: bool) -> Name:
         one = len(parts) > 1 or not noun.endswith("s")
         return Name(noun, (_ON_ONE if one else _ON_ALL)[call.method])
     words = "_".join(_word(part) for part in rest)
-    prefix = _BELOW.get(call.method, "" if alone else "get_")
-    return Name(noun, prefix + words)
+    if words.endswith("s") and (call.path.endswith("}") or (call.method == "POST" and not alone)):
+        return Name(noun, f"{_ON_ONE[call.method]}_{words[:-1]}")  # one of many below one: devices.get_log
+    plain = call.method == "GET" and (alone or words.endswith("s"))
+    return Name(noun, ("" if plain else _BELOW.get(call.method, "get_")) + words)
 
 
 def _word(part: str) -> str:

@@ -30,6 +30,12 @@ class UploadState(Struct, frozen=True):
     sha256: str | None = None
 
 
+class AppendQuery(OperatorRequest, frozen=True, kw_only=True):
+    """`offset`: how many bytes were received so far."""
+
+    offset: Annotated[int, Meta(ge=0, le=2**53)]
+
+
 class NewFile(OperatorRequest, frozen=True, kw_only=True):
     """A sealed upload as a file of the version."""
 

@@ -1,0 +1,32 @@
+"""The Python client of a Tidegate node.
+
+    >>> from tidegate.client import Client
+    >>> node = Client("https://node:8443", ca="server-ca.pem", key="api.key")
+    >>> node.rollouts.halt(12, reason="fan noise").state
+    'halted'
+
+Answers are the structs of `tidegate.wire.operator`; what the node refuses is raised as one of the errors below.
+"""
+
+from tidegate.client.answers import Download, Listing
+from tidegate.client.client import Client
+from tidegate.errors import (
+    Conflict,
+    Defect,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refused,
+    TidegateError,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+    Untrusted,
+)
+
+__all__ = [
+    "Client", "Conflict", "Defect", "Download", "FieldError", "Forbidden", "Invalid", "Listing", "NotFound", "Refused",
+    "TidegateError", "TooLarge", "TooMany", "Unauthenticated", "Unavailable", "Untrusted",
+]  # fmt: skip
