@@ -13,6 +13,7 @@ import msgspec
 
 from tidegate.cli import publisher
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.sbom import sbom
 from tidegate.client.upload import BrokenOff
 from tidegate.errors import Conflict, Invalid, Unavailable
 from tidegate.trust.tuf.repository import Change, TargetEntry
@@ -31,6 +32,9 @@ _ROOT = click.option(
 @click.group("artifact")
 def commands() -> None:
     """Artifacts: published, immutable versions."""
+
+
+commands.add_command(sbom)
 
 
 @commands.command()

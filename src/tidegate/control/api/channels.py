@@ -78,6 +78,7 @@ OPERATIONS = (
         summary="One channel: the version it points at", answer=wire.ChannelInfo,
     ),
     _call(
+        name="channels.move",
         method="PUT", path=_ONE, permission="artifacts.publish", handler=_move,
         summary="Make a channel point at a version, never a withdrawn one", body=wire.MoveChannel,
         answer=wire.ChannelInfo,

@@ -23,6 +23,7 @@ from tidegate.control.domain.artifacts import Upload, check_file_name
 from tidegate.control.services.node import Node
 from tidegate.control.store import artifacts as artifact_store
 from tidegate.control.store import engine
+from tidegate.control.store import sboms as sbom_store
 from tidegate.control.store import uploads as store
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound, TooLarge, Unavailable
 from tidegate.trust.tuf.durable import fsync_folder, make_folder
@@ -207,7 +208,7 @@ def purge(node: Node) -> int:
         for upload in stale:
             store.delete(tx, upload.id)
         for sha256 in {upload.sha256 for upload in stale if upload.sha256 is not None}:
-            if not store.uses_blob(tx, sha256) and not artifact_store.uses_blob(tx, sha256):
+            if not any(named.uses_blob(tx, sha256) for named in (store, artifact_store, sbom_store)):
                 node.blobs.delete(sha256)
         known = store.known_ids(tx)
     for path in _folder(node).iterdir():
