@@ -50,13 +50,7 @@ async def _bundle(request: Request, scope: Scope, node: Node) -> Response:
         raise NotFound(f"cannot find log request {number[:64]} of device {name}")
     asked = await run_sync(logs.get, scope, node, name, int(number))
     data = await run_sync(logs.bundle, scope, node, name, asked.id)
-    return Response(data, headers=bundle_headers(name, asked), media_type="application/gzip")
-
-
-def bundle_headers(name: str, request: LogRequest) -> dict[str, str]:
-    """What makes a browser save it; names of devices and sources have no character that would need quoting."""
-    file = f"{name}-{request.source}-{request.id}.log.gz"
-    return {"content-disposition": f'attachment; filename="{file}"', "cache-control": "no-store"}
+    return Response(data, headers=logs.headers(name, asked), media_type="application/gzip")
 
 
 def _info(name: str, one: LogRequest) -> wire.LogRequestInfo:

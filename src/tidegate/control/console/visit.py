@@ -151,6 +151,8 @@ DONE: dict[str, tuple[str, str]] = {
     "decommissioned": ("quiet", "Device decommissioned. Every request with its identity is refused from now on."),
     "held": ("wait", "Device held. It is not served and gets no leave."),
     "released": ("good", "Hold released."),
+    "logs-asked": ("good", "Asked. The device sends the log when it is told, with its next heartbeat."),
+    "logs-cancelled": ("quiet", "Cancelled. The device is not asked any more."),
     "revoked": ("quiet", "Enrollment token revoked."),
     "verified": ("good", "Audit chain verified."),
     "password-changed": ("good", "Password changed. Every other session of yours has ended."),

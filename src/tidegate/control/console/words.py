@@ -45,6 +45,11 @@ LOOKS: dict[str, tuple[str, str]] = {
     "held": ("wait", "held"),
     "decommissioned": ("quiet", "decommissioned"),
     "restore": ("flow", "reverting"),
+    # logs asked of a device
+    "waiting": ("flow", "pending"),
+    "received": ("good", "completed"),
+    "refused": ("bad", "failed"),
+    "cancelled": ("quiet", "aborted"),
     # artifacts, certificates, waves
     "published": ("good", "completed"),
     "withdrawn": ("bad", "withdrawn"),

@@ -102,6 +102,12 @@ def bundle(scope: Scope, node: Node, name: str, request_id: int) -> bytes:
     return data
 
 
+def headers(name: str, request: LogRequest) -> dict[str, str]:
+    """What makes a browser save the bundle; names of devices and sources have no character that needs quoting."""
+    file = f"{name}-{request.source}-{request.id}.log.gz"
+    return {"content-disposition": f'attachment; filename="{file}"', "cache-control": "no-store"}
+
+
 def cancel(scope: Scope, node: Node, name: str, request_id: int) -> None:
     """Ask no more. Raises `Conflict` where it has ended already."""
     scope.require("devices.write")
