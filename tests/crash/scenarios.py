@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.agent.execute import Waiting
 from tidegate.agent.outbox import TERMINAL
@@ -106,6 +106,8 @@ def judge(scenario: Scenario, machine: Machine, waiting: Waiting) -> None:
     running = machine.running("vad")
     if running != (expected.release if expected else None):
         raise Violation(f"after {outcome or 'nothing'} runs {running}")
+    if machine.world.destination and not {machine.reads.get("vad"), machine.visible.get("at vad")} <= {running}:
+        raise Violation(f"{running} runs, a workload reads {machine.reads}, at its destination is another")
     slot = book.slots.get("vad")
     if outcome != "failed" and (slot.current if slot else None) != running:
         raise Violation(f"the journal says {slot}, and {running} runs")
@@ -199,7 +201,7 @@ UPDATE = wants(install(V6))
 INSTALL_ENDS = {"healthy": V6, "rolled_back": V5, "failed": V5}
 DENIED = LeaveAnswer(False, reason="the rollout is halted", retry_after_seconds=30)
 
-SCENARIOS = (
+_SCENARIOS = (
     Scenario("first install", (wants(install(V6)),), {"r1": ("healthy", "rolled_back")},
              {"healthy": V6, "rolled_back": None}, before=(None, None), check=once),
     Scenario("update", (UPDATE,), {"r1": ("healthy", "rolled_back")}, INSTALL_ENDS, before=(V5, V4), check=once),
@@ -282,3 +284,33 @@ SCENARIOS = (
     Scenario("outbox fails for a while", (UPDATE,), {"r1": ("healthy", "rolled_back")}, INSTALL_ENDS,
              world=World(PUBLISHED, outbox_fails=failing_first_minutes)),
 )  # fmt: skip
+
+#: The same, where a version goes to a destination and its workload is told: a switch is several effects there.
+_AT_A_DESTINATION = (
+    "first install", "update", "same version again", "bad version", "bad first version", "revert from own bytes",
+    "remove", "two in a row", "switch fails", "cannot go back", "goes back at the third try",
+    "journal fails while it goes back",
+)  # fmt: skip
+
+
+def edited(machine: Machine) -> None:
+    machine._begin("at vad", None)
+
+
+_PLACED = (
+    Scenario("edited by hand, put right by the same version", (wants(install(V5)),), {"r1": ("healthy", "rolled_back")},
+             {"healthy": V5, "rolled_back": V5}, before=(V5, V4), prepare=edited, world=World(PUBLISHED)),
+    Scenario("reload fails", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
+             world=World(PUBLISHED, reload_fails=lambda version: version == "6")),
+)  # fmt: skip
+
+
+def placed(scenario: Scenario) -> Scenario:
+    return replace(scenario, name=f"{scenario.name}, at a destination", world=replace(scenario.world, destination=True))
+
+
+SCENARIOS = (
+    *_SCENARIOS,
+    *(placed(one) for one in _SCENARIOS if one.name in _AT_A_DESTINATION),
+    *(placed(one) for one in _PLACED),
+)

@@ -59,6 +59,7 @@ FACTS = st.builds(
     entry=st.just("this"),
     running=RELEASES,
     foreign=WORDS,
+    unsettled=WORDS,
     goal_whole=st.booleans(),
     way_back_whole=st.booleans(),
     goal_damage=st.none() | WORDS,
@@ -69,7 +70,7 @@ FACTS = st.builds(
     wanted=st.booleans(),
     inhibited=WORDS,
     unmet=WORDS,
-    probe_refused=WORDS,
+    not_allowed=WORDS,
     leave=st.none() | st.builds(Leave, st.booleans(), st.floats(-10, 100), st.floats(0, 3600), WORDS),
     fetched=st.none() | st.just(Fetched("model")),
     refused=WORDS,
@@ -105,13 +106,15 @@ def performed(record: Record, facts: Facts, step: Step, works: bool) -> Facts:
         case AskLeave():
             return replace(facts, leave=Leave(works, 0.0))
         case Switch(to=to):
-            return replace(facts, running=to) if works else replace(facts, switch_failed="input/output error")
+            if not works:
+                return replace(facts, switch_failed="input/output error")
+            return replace(facts, running=to, unsettled="")
         case RunProbe(probe=probe, number=number):
             return replace(facts, attempts=(*facts.attempts, Attempt(probe, number, works)))
         case Restore(to=to):
             if not works:
                 return replace(facts, restore_failures=facts.restore_failures + 1)
-            return replace(facts, running=to, foreign="")
+            return replace(facts, running=to, foreign="", unsettled="")
         case Clean():
             return replace(facts, cleaned=True)
         case _:

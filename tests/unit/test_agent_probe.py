@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tidegate.agent.parts import ProbeResult
-from tidegate.agent.probe import OUTPUT_MAX_BYTES, Probes
+from tidegate.agent.probe import Probes
+from tidegate.agent.program import OUTPUT_MAX_BYTES
 from tidegate.agent.settings import Allow, ExecEntry
 from tidegate.wire.device import ExecProbe, FileProbe, HttpProbe, Probe
 

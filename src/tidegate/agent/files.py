@@ -27,6 +27,12 @@ class Files(Protocol):
     def append(self, path: Path, data: bytes) -> None:
         """Add to the end of `path`, creating it; not durable before `sync_file`."""
 
+    def create(self, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+        """A new file with this content, durable, and with mode and owner from the first moment that others may see.
+
+        An existing `path`, also a link, is an error. `owner` None: the agent's own.
+        """
+
     def copy(self, source: Path, target: Path) -> None:
         """Make `target` a new file with the content of `source`; not durable before `sync_file`."""
 
@@ -65,6 +71,18 @@ class RealFiles:
     def append(self, path: Path, data: bytes) -> None:
         _write(path, data, os.O_APPEND)
 
+    def create(self, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            # Through the open file, never by name: in a folder of others the name may lead elsewhere by now.
+            if owner is not None and owner != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+
     def copy(self, source: Path, target: Path) -> None:
         _write(target, b"", os.O_TRUNC)
         with source.open("rb") as origin:
@@ -93,10 +111,18 @@ class RealFiles:
             return
 
     def sync_file(self, path: Path) -> None:
-        _sync(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def sync_folder(self, path: Path) -> None:
-        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_folders(files: Files, path: Path, mode: int = PRIVATE_FOLDER) -> None:
@@ -138,11 +164,3 @@ def _write(path: Path, data: bytes, how: int) -> None:
     descriptor = os.open(path, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

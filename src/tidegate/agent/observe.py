@@ -57,6 +57,8 @@ class Life:
     asked: Asked | None = None
     attempts: list[Attempt] = field(default_factory=list)
     switch_failed: str = ""
+    switch_output: str = ""
+    switches: int = 0
     restore_failures: int = 0
     restore_trouble: str = ""
     cleaned: bool = False
@@ -79,6 +81,7 @@ def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) 
         entry=parts.entry,
         running=on_device.running,
         foreign=on_device.foreign,
+        unsettled=on_device.unsettled,
         goal_whole=goal in on_device.whole,
         way_back_whole=record.way_back is None or record.way_back in on_device.whole,
         goal_damage=life.damage(goal, now),
@@ -89,13 +92,14 @@ def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) 
         wanted=wanted,
         inhibited=parts.inhibitor.reason(),
         unmet=unmet(record.requires, lambda name: running_version(parts.payloads, name)),
-        probe_refused=_probe_refused(parts, record),
+        not_allowed=_not_allowed(parts, record, payload),
         leave=_leave(life.asked, parts.clock),
         fetched=life.fetched,
         refused=life.refused,
         trouble=Trouble(life.trouble, life.trouble_until - now) if life.trouble and now < life.trouble_until else None,
         attempts=tuple(life.attempts),
         switch_failed=life.switch_failed,
+        switch_output=life.switch_output,
         restore_failures=life.restore_failures,
         restore_trouble=life.restore_trouble,
         cleaned=life.cleaned,
@@ -103,12 +107,16 @@ def observe(parts: Parts, book: Book, record: Record, life: Life, wanted: bool) 
     )
 
 
-def _probe_refused(parts: Parts, record: Record) -> str:
+def _not_allowed(parts: Parts, record: Record, payload: Payload | None) -> str:
     """Only what is new here is held back by it: going back is not."""
-    if record.phase is not Phase.READY or record.order.kind not in (Kind.INSTALL, Kind.RESTORE):
+    order = record.order
+    if record.phase is not Phase.READY or order.kind not in (Kind.INSTALL, Kind.RESTORE):
         return ""
-    refusals = (parts.prober.refusal(probe_of(plan)) for plan in record.order.probes)
-    return next(filter(None, refusals), "")
+    refusals = (parts.prober.refusal(probe_of(plan)) for plan in order.probes)
+    refused = next(filter(None, refusals), "")
+    if refused or payload is None or order.goal is None:
+        return refused
+    return payload.refusal(order.artifact, order.goal)
 
 
 def book_of(journal: JournalPort, payloads: Mapping[str, Payload]) -> Book | Damaged:

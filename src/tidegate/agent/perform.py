@@ -11,7 +11,7 @@ import msgspec
 from tidegate.agent.observe import Asked, Checked, Life, contents, payload_of, read_descriptor, running_version
 from tidegate.agent.orders import probe_of, work_of
 from tidegate.agent.parts import NoRoom, Parts
-from tidegate.agent.payloads.base import Payload
+from tidegate.agent.payloads.base import NotTaken, Payload
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Attempt, Fetched, Record, Release
 from tidegate.agent.transaction.steps import AskLeave, Check, Clean, Fetch, Restore, RunProbe, Stage, Step, Switch, Tell
@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 TROUBLE_RETRY_SECONDS = 30.0
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 MAX_REASON = 1024
+#: Switches of one life that seemed to work and were not seen to: somebody else writes there too.
+SWITCHES_MAX = 3
 MAX_OUTPUT = 4096
 
 
@@ -167,10 +169,15 @@ class Performer:
             life.asked = Asked(answer, sent, wall)
 
     def _switch(self, step: Switch, record: Record, life: Life, book: Book) -> None:
+        life.switches += 1
+        if life.switches > SWITCHES_MAX:
+            life.switch_failed = "cannot switch: something on the device changes it back each time"
+            return
         try:
             self._laid_out(record, book).switch(record.order.artifact, step.to)
         except (TidegateError, OSError) as error:
             life.switch_failed = f"cannot switch: {words(error)}"
+            life.switch_output = error.output if isinstance(error, NotTaken) else ""
 
     def _probe(self, step: RunProbe, record: Record, life: Life, book: Book) -> None:
         if self._parts.pause(step.delay_seconds):

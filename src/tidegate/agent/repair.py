@@ -72,6 +72,8 @@ def rebuilt(payloads: Mapping[str, Payload], store: Contents, outcomes: Mapping[
             versions = [_hashed(payload, store, name, release) for release in payload.laid_out(name)]
             previous = _previous(facts.running, versions)
             found += [_said(name, one, facts.running, previous) for one in versions]
+            if facts.unsettled:
+                found.append(f"{name}: {facts.unsettled}; left as it is")
             if facts.running is not None:
                 slots[name] = Slot(facts.running, previous, kind)
     ended = {work: Ended(Outcome(outcome), "told before the journal was damaged") for work, outcome in outcomes.items()}

@@ -14,8 +14,11 @@ from tidegate.agent.journal import Journal
 from tidegate.agent.outbox import Outbox
 from tidegate.agent.parts import Fetcher, Inhibitor, LeaveGiver, Parts, Prober
 from tidegate.agent.payloads.base import Payload
+from tidegate.agent.payloads.config import KIND as CONFIG
+from tidegate.agent.payloads.config import ConfigPayload
 from tidegate.agent.payloads.model import KIND as MODEL
 from tidegate.agent.payloads.model import ModelPayload
+from tidegate.agent.payloads.owner import NOBODY, Owner
 from tidegate.agent.store import ContentStore
 from tidegate.clock import Clock
 from tidegate.errors import Conflict
@@ -33,9 +36,13 @@ def store(state_dir: Path, files: Files | None = None) -> ContentStore:
     return ContentStore(state_dir / "content", files)
 
 
-def payloads(state_dir: Path, files: Files | None = None) -> dict[str, Payload]:
+def payloads(state_dir: Path, files: Files | None = None, owner: Owner = NOBODY) -> dict[str, Payload]:
     """Every kind that this agent can apply."""
-    return {MODEL: ModelPayload(state_dir / "models", store(state_dir, files), files)}
+    contents = store(state_dir, files)
+    return {
+        MODEL: ModelPayload(state_dir / "models", contents, files),
+        CONFIG: ConfigPayload(state_dir / "configs", contents, files, owner),
+    }
 
 
 def open_executor(
@@ -47,6 +54,7 @@ def open_executor(
     inhibitor: Inhibitor,
     clock: Clock,
     pause: Callable[[float], bool],
+    owner: Owner,
     files: Files | None = None,
 ) -> Executor:
     """The one executor over `state_dir`, locked until its `close` or the end of the process.
@@ -62,7 +70,7 @@ def open_executor(
         journal=journal(state_dir, files),
         outbox=outbox(state_dir, files),
         store=store(state_dir, files),
-        payloads=payloads(state_dir, files),
+        payloads=payloads(state_dir, files, owner),
         fetcher=fetcher,
         prober=prober,
         leave=leave,

@@ -68,7 +68,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield "  runs         " + ("nothing yet" if not status.installed else "")
     for item in status.installed:
         before = f", before that {item.previous_version}" if item.previous_version else ""
-        yield f"    {item.artifact} {item.version}{before}"
+        yield f"    {item.artifact} {item.version}{before}" + (f" (drift: {item.drift})" if item.drift else "")
     for work in status.in_progress:
         yield f"  {work.state:<12} {work.work}" + (f" ({work.detail})" if work.detail else "")
     yield f"  waits for    {waits_for(status)}"

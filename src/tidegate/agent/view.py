@@ -13,6 +13,7 @@ from tidegate.agent.transaction.model import IN_FLIGHT, Phase, Record
 from tidegate.wire.device import DesiredState, InProgress, Installed, ReportState
 
 MAX_ITEMS = 256
+DRIFT_MAX = 1024
 
 _STATES: dict[Phase, ReportState] = {
     Phase.FETCH: "downloading",
@@ -34,8 +35,12 @@ class View:
         self.downloaded: dict[str, int] = {}
 
     def installed(self) -> tuple[Installed, ...]:
-        """What runs, as the machine shows it; only the previous version is the journal's word."""
+        """What runs, as the machine shows it; only the previous version is the journal's word.
+
+        Of what is just being switched nothing is called drift.
+        """
         book = self._book()
+        flying = {record.order.artifact for record in book.records if record.phase in IN_FLIGHT}
         found = []
         for payload in self._payloads.values():
             for name in payload.names():
@@ -48,6 +53,7 @@ class View:
                             facts.running.version,
                             facts.running.descriptor_sha256,
                             None if kept is None else kept.version,
+                            "" if name in flying else facts.unsettled[:DRIFT_MAX],
                         )
                     )
         return tuple(found[:MAX_ITEMS])

@@ -24,9 +24,13 @@ from tidegate.agent.identity import Certificate, Enrollment, Identity
 from tidegate.agent.inforce import InForce
 from tidegate.agent.inhibitor import InhibitFile
 from tidegate.agent.link import Link
+from tidegate.agent.own import own_paths
 from tidegate.agent.parts import Contents, ProbeResult
+from tidegate.agent.payloads.owner import Owner
 from tidegate.agent.perform import Stopped
-from tidegate.agent.probe import Interrupted, Probes
+from tidegate.agent.probe import Probes
+from tidegate.agent.program import Interrupted, Runner
+from tidegate.agent.reload import Reloader
 from tidegate.agent.settings import Allow, Settings, Source
 from tidegate.agent.state import open_executor, outbox
 from tidegate.agent.words import plain
@@ -214,6 +218,11 @@ class Ports:
         except Interrupted:
             raise Stopped from None
 
+    def owner(self, source: Source) -> Owner:
+        """What the settings in force say about configs."""
+        reloader = Reloader(self._allow, Runner(SystemClock(), lambda: self._ears.stopped))
+        return Owner(self._allow, lambda: own_paths(source, self._settings), reloader)
+
     def inhibited(self) -> Path:
         """The inhibitor's file, as the settings in force name it."""
         self._inforce.look()
@@ -231,13 +240,14 @@ def work(source: Source) -> int:
     """
     voice = Voice(sys.stdout.buffer)
     try:
-        return _work(InForce(source), voice)
+        return _work(source, voice)
     except (TidegateError, OSError) as error:
         voice.say(Rests(plain(str(error)), None, 0))
         raise
 
 
-def _work(inforce: InForce, voice: Voice) -> int:
+def _work(source: Source, voice: Voice) -> int:
+    inforce = InForce(source)
     settings = inforce.settings
     state_dir = Path(settings.state_dir)
     enrollment, certificate = _known(Identity(state_dir / "identity"))
@@ -258,6 +268,7 @@ def _work(inforce: InForce, voice: Voice) -> int:
         inhibitor=InhibitFile(ports.inhibited),
         clock=clock,
         pause=ears.pause,
+        owner=ports.owner(source),
     )
     ears.on_wanted = executor.desire
     # Unbuffered: a thread that waits in a buffered reader holds its lock, and the interpreter aborts at exit.

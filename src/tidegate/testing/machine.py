@@ -20,7 +20,7 @@ from tidegate.agent.parts import Parts
 from tidegate.agent.transaction.book import Book, Slot
 from tidegate.agent.transaction.model import LEAVE_SECONDS, TRIAL_CEILING, Phase, Record, Release
 from tidegate.testing.clock import FakeClock
-from tidegate.testing.machine_parts import Content, Model, Notes, Outside, Reports
+from tidegate.testing.machine_parts import Content, Model, Notes, Outside, Placed, Reports
 from tidegate.wire import descriptor as descriptors
 from tidegate.wire.descriptor import Descriptor, PayloadFile
 from tidegate.wire.device import DesiredState, LeaveAnswer, Requirement
@@ -60,6 +60,7 @@ def publish(name: str, version: str, data: bytes, requires: tuple[Requirement, .
 class World:
     """What is outside of the device, as a scenario wants it; each callable is told how often it was asked before.
 
+    `destination`: versions go to a place of their own too, and a workload is told to read them anew.
     `rots` maps the name of an effect to the version whose bits flip when it first happens.
     """
 
@@ -75,6 +76,8 @@ class World:
     rots: Mapping[str, Published] = field(default_factory=dict)
     switch_fails: Callable[[int], bool] = lambda _: False
     restore_fails: Callable[[int], bool] = lambda _: False
+    destination: bool = False
+    reload_fails: Callable[[str], bool] = lambda _: False
 
 
 @dataclass
@@ -110,6 +113,8 @@ class Machine:
         self.foreign = ""
         self.journal_failing = False
         self.last_inhibition = ""
+        #: What a workload has read last, by artifact name; when the power comes back it reads what is there.
+        self.reads: dict[str, Release | None] = {}
         self._crash = crash
 
     # What a scenario begins with.
@@ -120,6 +125,9 @@ class Machine:
         slot = Slot(current.release, None if previous is None else previous.release, "model")
         self._begin("journal", journals.encode(Book({name: slot})))
         self._begin(f"current {name}", current.release)
+        if self.world.destination:
+            self._begin(f"at {name}", current.release)
+            self.reads[name] = current.release
         self._begin(f"whole {name}", frozenset(one.release for one in versions))
         self.holds(*versions)
         self.seen.verified |= {one.release for one in versions}
@@ -171,6 +179,7 @@ class Machine:
         crash = self._crash(self.effects, name)
         if crash == "power":
             self.visible = dict(self.durable)
+            self.reads = {name: self.visible.get(f"at {name}") for name in self.reads}
             self._whole_at_every_instant()
         if crash is not None:
             raise Crashed
@@ -215,6 +224,8 @@ class Machine:
         goal = on_trial[0].order.goal
         if version != ("" if goal is None else goal.version):
             raise Violation("a probe looks at something else than the version on trial")
+        if self.world.destination and self.reads.get("vad") != goal and on_trial[0].entry == f"life {self.lives}":
+            raise Violation("a probe looks at a workload that was not told")
 
     def must_be_verified(self, release: Release) -> None:
         if release not in self.seen.verified:
@@ -261,7 +272,7 @@ class Machine:
             journal=Notes(self),
             outbox=Reports(self),
             store=Content(self),
-            payloads={"model": Model(self)},
+            payloads={"model": Placed(self) if self.world.destination else Model(self)},
             fetcher=(outside := Outside(self)),
             prober=outside,
             leave=outside,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,9 @@ class Model:
         rotten = release in self._machine.rotten()
         return tuple(file.name for file in descriptor.files if rotten)
 
+    def refusal(self, name: str, release: Release) -> str:
+        return ""
+
     def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
         machine = self._machine
         machine.must_be_verified(release)
@@ -211,6 +215,37 @@ class Model:
     def artifact(self, name: str) -> Path | None:
         running = self._machine.running(name)
         return None if running is None else Path("/versions") / running.version
+
+
+class Placed(Model):
+    """A payload with a destination: two places and a workload to tell, so that a switch is several effects."""
+
+    def facts(self, name: str) -> PayloadFacts:
+        machine = self._machine
+        found = super().facts(name)
+        if machine.visible.get(f"moving {name}"):
+            return replace(found, unsettled="the switch has not ended")
+        there = machine.visible.get(f"at {name}")
+        return replace(found, unsettled="" if there == machine.running(name) else "it was changed on the device")
+
+    def settle(self, name: str) -> None:
+        super().settle(name)
+        self._machine.flush(f"moving {name}")
+        self._machine.flush(f"at {name}")
+
+    def _point(self, name: str, to: Release | None) -> None:
+        machine = self._machine
+        machine.show(f"moving {name}", True)
+        machine.flush(f"moving {name}")
+        machine.show(f"at {name}", to)
+        machine.flush(f"at {name}")
+        super()._point(name, to)
+        machine.reads[name] = to
+        machine.effect(f"{name} reloaded")
+        if to is not None and machine.world.reload_fails(to.version):
+            raise OSError(errno.EIO, "the reload failed")
+        machine.show(f"moving {name}", False)
+        machine.flush(f"moving {name}")
 
 
 class Outside:

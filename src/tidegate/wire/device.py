@@ -74,12 +74,16 @@ class Registered(Answer, frozen=True):
 
 
 class Installed(Request, frozen=True):
-    """What `current` of one artifact name is on the device, and whether an update of it is under way."""
+    """What `current` of one artifact name is on the device.
+
+    `drift`: why the device is not as this version left it, such as a file that was changed by hand.
+    """
 
     artifact: ArtifactName
     version: Version
     descriptor_sha256: Sha256
     previous_version: Version | None = None
+    drift: Reason = ""
 
 
 class InProgress(Request, frozen=True):

@@ -8,16 +8,32 @@ from pathlib import Path
 from typing import Protocol
 
 from tidegate.agent.transaction.model import Release
+from tidegate.errors import Unavailable
 from tidegate.wire.descriptor import Descriptor
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadFacts:
-    """What is on the device of one artifact name: what runs, why that cannot be told, and which versions are whole."""
+    """What is on the device of one artifact name: what runs, why that cannot be told, and which versions are whole.
+
+    `unsettled` says why the machine is not exactly as `running` left it: a switch that was begun and has not ended, or
+    somebody's hand. Making it current again, or another version, settles it.
+    """
 
     running: Release | None = None
     foreign: str = ""
     whole: frozenset[Release] = field(default_factory=frozenset)
+    unsettled: str = ""
+
+
+class NotTaken(Unavailable):
+    """What runs does not take a version: the reload of a workload failed; `output` is the last it said."""
+
+    type = "not-taken"
+
+    def __init__(self, detail: str, output: str = "") -> None:
+        super().__init__(detail)
+        self.output = output
 
 
 class Payload(Protocol):
@@ -56,11 +72,20 @@ class Payload(Protocol):
             OSError: the world is broken for now.
         """
 
+    def refusal(self, name: str, release: Release) -> str:
+        """Why the device's owner does not let this whole version be made current; empty when it may be."""
+
     def switch(self, name: str, to: Release | None) -> None:
-        """Make `to`, which is whole, the one that runs; None: nothing runs. One atomic change."""
+        """Make `to`, which is whole, the one that runs; None: nothing runs.
+
+        One atomic change for whoever reads; where more has to be done, `facts` is unsettled until all of it is.
+
+        Raises:
+            Refused, Untrusted, NotTaken, OSError: `restore` puts right what was begun.
+        """
 
     def restore(self, name: str, to: Release | None) -> None:
-        """Go back to what ran before: no network, no leave. One atomic change."""
+        """Go back to what ran before, as `switch`: no network, no leave."""
 
     def forget(self, name: str, keep: Collection[Release]) -> None:
         """Remove the versions that are not in `keep`, and what broken stagings left; never what runs."""

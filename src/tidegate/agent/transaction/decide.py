@@ -98,9 +98,9 @@ def _ready(record: Record, facts: Facts) -> Decision:
         return _move(replace(record, verified=False), Phase.FETCH)
     if facts.foreign:
         return _failed(record, facts.foreign)
-    if facts.probe_refused:
-        # Said before anything is switched: a version that cannot be probed here would only come back.
-        return _failed(record, facts.probe_refused)
+    if facts.not_allowed:
+        # Said before anything is switched: a version that cannot be put or probed here would only come back.
+        return _failed(record, facts.not_allowed)
     if "ready" not in facts.told:
         return _tell(record, facts, "ready")
     if facts.inhibited:
@@ -127,10 +127,10 @@ def _applying(record: Record, facts: Facts) -> Decision:
         return _tell(record, facts, "applying")
     if facts.foreign:
         return _back(record, facts.foreign)
-    if facts.running == record.order.goal:
+    if facts.running == record.order.goal and not facts.unsettled:
         return _move(record, Phase.PROBING)
     if facts.switch_failed:
-        return _back(record, facts.switch_failed)
+        return _back(record, facts.switch_failed, facts.switch_output)
     goal = record.order.goal
     if goal is not None and facts.goal_whole and facts.goal_damage is None:
         return record, Check(goal)
@@ -138,14 +138,16 @@ def _applying(record: Record, facts: Facts) -> Decision:
         damage = facts.goal_damage or "it is not whole on the device any more"
         reason = f"cannot switch to {goal.version}: {damage}"
         # Where `current` never moved, nothing was tried and nothing rolled back.
-        return _failed(record, reason) if facts.running == record.way_back else _back(record, reason)
+        untouched = facts.running == record.way_back and not facts.unsettled
+        return _failed(record, reason) if untouched else _back(record, reason)
     return record, Switch(goal)
 
 
 def _probing(record: Record, facts: Facts) -> Decision:
-    if facts.foreign or facts.running != record.order.goal:
+    if facts.foreign or facts.running != record.order.goal or facts.unsettled:
         # Also what a rollback leaves behind that could not be journaled: the fact wins, it is not tried again.
-        return _back(record, facts.foreign or "current does not lead to the version on trial any more")
+        found = facts.foreign or facts.unsettled
+        return _back(record, found or "current does not lead to the version on trial any more")
     if record.entry != facts.entry:
         return _enter(record, facts)
     if "probing" not in facts.told and not facts.untellable:
@@ -164,7 +166,7 @@ def _probing(record: Record, facts: Facts) -> Decision:
 
 
 def _rollback(record: Record, facts: Facts) -> Decision:
-    if not facts.foreign and facts.running == record.way_back:
+    if not facts.foreign and facts.running == record.way_back and not facts.unsettled:
         reverting = record.order.kind in (Kind.REVERT, Kind.REMOVE)
         return _done(record, Outcome.REVERT_FAILED if reverting else Outcome.ROLLED_BACK)
     if facts.restore_failures >= RESTORE_ATTEMPTS:

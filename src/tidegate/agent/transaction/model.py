@@ -141,20 +141,23 @@ class Trouble:
 class Facts:
     """What the machine is, as observed after the last step; whatever is not durable is forgotten by a new process life.
 
-    Durable: `running` (what `current` leads to), `foreign` (why `current` is not ours to read), `goal_whole`,
+    Durable: `running` (what `current` leads to), `foreign` (why `current` is not ours to read), `unsettled` (why the
+    machine is not exactly as `running` left it), `goal_whole`,
     `way_back_whole` (staged on the device, complete), `kept` (the goal is journaled as current or previous),
     `content_whole` (the goal's verified bytes are in the content store), `told` (states already reported).
     Hashed in this life, not long ago: `goal_damage` and `way_back_damage`; None: not known, empty: every byte is the
     signed one.
     From outside: `wanted` (the node still names the work), `inhibited`, `unmet`,
-    `probe_refused` (why this device will not run one of the order's probes), `leave`.
-    Of this life: `entry`, `fetched`, `refused`, `trouble`, `attempts`, `switch_failed`, `restore_failures`, `cleaned`,
+    `not_allowed` (what of the order the device's owner does not allow), `leave`.
+    Of this life: `entry`, `fetched`, `refused`, `trouble`, `attempts`, `switch_failed` with its `switch_output`,
+    `restore_failures`, `cleaned`,
     `untellable` (the outbox cannot be written).
     """
 
     entry: str
     running: Release | None = None
     foreign: str = ""
+    unsettled: str = ""
     goal_whole: bool = False
     way_back_whole: bool = True
     goal_damage: str | None = None
@@ -165,13 +168,14 @@ class Facts:
     wanted: bool = True
     inhibited: str = ""
     unmet: str = ""
-    probe_refused: str = ""
+    not_allowed: str = ""
     leave: Leave | None = None
     fetched: Fetched | None = None
     refused: str = ""
     trouble: Trouble | None = None
     attempts: tuple[Attempt, ...] = ()
     switch_failed: str = ""
+    switch_output: str = ""
     restore_failures: int = 0
     restore_trouble: str = ""
     cleaned: bool = False

@@ -1,0 +1,37 @@
+"""What on this device is the agent itself: no artifact is ever put there, whatever the owner allows."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import tidegate
+from tidegate.agent.settings import Settings, Source
+
+#: Where the installer puts settings and program for the whole device; the command beside other programs.
+_INSTALLED = ("/etc/tidegate", "/opt/tidegate", "/usr/local/bin/tidegate-agent")
+_UNPACKED = ".tidegate-agent"
+
+
+def own_paths(source: Source, settings: Settings) -> tuple[str, ...]:
+    """Settings, state with keys and journal, sockets, the program, and the interpreter that runs it; links resolved."""
+    library = Path(tidegate.__file__).parents[1]
+    unpacked = [folder.parent for folder in library.parents if folder.name == _UNPACKED]
+    found = [
+        *_INSTALLED,
+        str(source.file),
+        str(source.fragments),
+        settings.state_dir,
+        settings.run_dir,
+        str(settings.inhibit_path),
+        str(library / "tidegate"),
+        *(str(folder) for folder in unpacked),
+        sys.executable,
+        sysconfig.get_path("stdlib"),
+        sysconfig.get_path("platstdlib"),
+    ]
+    if source.file.parent.name == "tidegate":
+        found.append(str(source.file.parent))
+    return tuple(dict.fromkeys([*found, *(os.path.realpath(path) for path in found)]))

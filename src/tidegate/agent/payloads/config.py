@@ -1,0 +1,304 @@
+"""A `config` on the device: one file, below ``current`` for workloads to open, or at a destination of its own.
+
+Below ``configs/<name>/`` lie the versions and the link `current`, as of every kind. Of one with a destination they are
+private, for its file may be. ``own/`` is what a switch must remember (held.py).
+
+A switch writes its intent, puts the file at its destination by one rename, moves `current`, reloads, and removes the
+intent. Whatever interrupts it, `facts` is unsettled until one switch, forward or back, has come to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from tidegate.agent.files import PRIVATE_FOLDER, Files, make_folders, replace_durably
+from tidegate.agent.payloads.base import PayloadFacts
+from tidegate.agent.payloads.destination import Destinations, NoFolder, Spot, There, Unflushed
+from tidegate.agent.payloads.held import Held, Moving, Records, bounded
+from tidegate.agent.payloads.owner import NOBODY, Owner
+from tidegate.agent.payloads.versions import VersionFolders
+from tidegate.agent.store import ContentStore
+from tidegate.agent.transaction.model import Release
+from tidegate.errors import Refused, TidegateError, Untrusted
+from tidegate.wire import config as wire
+from tidegate.wire import descriptor as descriptors
+from tidegate.wire.config import CONFIG_MAX_BYTES, ConfigOptions, Reload
+from tidegate.wire.descriptor import DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES, Descriptor, PayloadFile
+
+KIND = "config"
+OWN = "own"
+EDITED = ".edited"
+NEW_FILE_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the signed descriptor of a whole version says, and its file's bytes, both hashed just now."""
+
+    data: bytes
+    options: ConfigOptions
+
+
+class ConfigPayload(VersionFolders):
+    def __init__(self, root: Path, store: ContentStore, files: Files | None = None, owner: Owner = NOBODY) -> None:
+        super().__init__(root, store, files)
+        self._owner = owner
+        self._at = Destinations(self._files, owner.own, owner.root)
+
+    # -- what is there ----------------------------------------------------------------------------------------------
+
+    def facts(self, name: str) -> PayloadFacts:
+        found = super().facts(name)
+        return found if found.foreign else replace(found, unsettled=self._unsettled(name, found.running))
+
+    def _unsettled(self, name: str, running: Release | None) -> str:
+        """Why the machine is not exactly as the last switch should have left it."""
+        try:
+            moving = self._own(name).moving()
+            if moving is not None:
+                return moving.trouble or f"the switch to {moving.to.version if moving.to else 'nothing'} has not ended"
+            if running is None:
+                left = next(self._own(name).all(), None)
+                return "" if left is None else f"{left.destination} was put there by a version that is gone"
+            version = self._version(name, running)
+            destination = version.options.destination
+            if not destination:
+                return ""
+            with self._at.open(destination) as spot:
+                there = spot.look()
+        except (TidegateError, OSError) as error:
+            return _words(error)
+        if there is None:
+            return f"{destination} was removed on the device"
+        return "" if _holds(there, version) else f"{destination} was changed on the device"
+
+    def artifact(self, name: str) -> Path | None:
+        """The file at its destination, or the folder that runs; None when nothing does."""
+        running = super().facts(name).running
+        if running is None:
+            return None
+        destination = self._version(name, running).options.destination
+        return Path(destination) if destination else self._folder(name, running)
+
+    def settle(self, name: str) -> None:
+        super().settle(name)
+        self._own(name).settle()
+        for held in self._own(name).all():
+            with suppress(Refused, PermissionError), self._at.open(held.destination) as spot:
+                spot.settle()
+
+    # -- what may be done -------------------------------------------------------------------------------------------
+
+    def check(self, name: str, descriptor: Descriptor) -> None:
+        if descriptor.kind != KIND:
+            raise Refused(f"cannot install {name} as a config: its descriptor says {descriptor.kind}")
+        options = descriptor.config or ConfigOptions()
+        broken = wire.faults(options, tuple(file.length for file in descriptor.files))
+        if broken:
+            pointer, rule = broken[0]
+            raise Refused(f"cannot install {name} {descriptor.version}: {pointer} {rule}")
+        self._refuse(name, options)
+
+    def refusal(self, name: str, release: Release) -> str:
+        try:
+            options = self._version(name, release).options
+            self._refuse(name, options)
+            if options.destination:
+                with self._at.open(options.destination) as spot:
+                    spot.look()
+        except (TidegateError, OSError) as error:
+            return f"cannot put {name} {release.version} in place: {_words(error)}"
+        return ""
+
+    def _refuse(self, name: str, options: ConfigOptions) -> None:
+        """Raises `Refused`; a destination that this artifact holds already stays its own when the allowlist shrinks."""
+        if options.reload is not None and (refused := self._owner.reloader.refusal(options.reload)):
+            raise Refused(refused)
+        destination = options.destination
+        if not destination:
+            return
+        if fault := self._at.fault(destination):
+            raise Refused(fault)
+        if not any(held.destination == destination for held in self._own(name).all()):
+            prefixes = self._owner.allow().destination_prefixes
+            if not any(wire.below(destination, prefix) and destination != prefix for prefix in prefixes):
+                raise Refused(
+                    f"cannot write {destination}: it is below no destination prefix of this device's allowlist"
+                )
+        for other in self.names():
+            if other != name and any(held.destination == destination for held in self._own(other).all()):
+                raise Refused(f"cannot write {destination}: it belongs to the artifact {other} on this device")
+
+    # -- laying out -------------------------------------------------------------------------------------------------
+
+    def stage(self, name: str, release: Release, descriptor: Descriptor) -> None:
+        if hashlib.sha256(descriptors.encode(descriptor)).hexdigest() != release.descriptor_sha256:
+            raise Refused(f"cannot stage {name} {release.version}: its descriptor is not in canonical form")
+        super().stage(name, release, descriptor)
+
+    def _signed(self, release: Release, descriptor: Descriptor) -> tuple[PayloadFile, ...]:
+        """The descriptor too: a switch reads there where the file goes."""
+        own = PayloadFile(DESCRIPTOR_FILE, release.descriptor_sha256, len(descriptors.encode(descriptor)))
+        return (own, *descriptor.files)
+
+    def _folder_mode(self, descriptor: Descriptor) -> int:
+        private = descriptor.config is not None and descriptor.config.destination
+        return PRIVATE_FOLDER if private else super()._folder_mode(descriptor)
+
+    def forget(self, name: str, keep: Collection[Release]) -> None:
+        super().forget(name, keep)
+        self._own(name).sweep()
+        self._remove_if_empty(name)
+
+    # -- switching --------------------------------------------------------------------------------------------------
+
+    def switch(self, name: str, to: Release | None) -> None:
+        if to is not None:
+            self._refuse(name, self._version(name, to).options)
+        self._move(name, to)
+
+    def restore(self, name: str, to: Release | None) -> None:
+        # What the owner takes back meanwhile holds for reloads only: the file of before was allowed when it was put.
+        self._move(name, to)
+
+    def _move(self, name: str, to: Release | None) -> None:
+        goal = None if to is None else self._version(name, to)
+        destination = "" if goal is None else goal.options.destination
+        begun = self._own(name).moving()
+        moving = begun or Moving(super().facts(name).running, to)
+        # Who must read anew: whoever the version says, else whoever reads what is taken away or was just put there.
+        told = self._reload(name, (moving.before if to is None else to, moving.to))
+        if told is not None and _key(told) not in moving.states:
+            state = self._owner.reloader.before(told) if begun is None else ""
+            moving = msgspec.structs.replace(moving, states=moving.states | {_key(told): state})
+        ours = bool(destination) and self._own(name).of(destination) is not None
+        with ExitStack() as stack:
+            spot = stack.enter_context(self._at.open(destination)) if destination else None
+            try:
+                fresh = spot is not None and goal is not None and self._prepare(name, spot, goal)
+                if moving != begun:
+                    self._own(name).note(moving)
+                if spot is not None and fresh:
+                    spot.place()
+            except (TidegateError, OSError) as error:
+                if begun is None and not isinstance(error, Unflushed):
+                    self._undo(name, "" if ours else destination)
+                raise
+            try:
+                self._vacate_others(name, destination)
+                self._point(name, to)
+                if told is not None:
+                    self._owner.reloader.reload(told, moving.states[_key(told)])
+            except (TidegateError, OSError) as error:
+                with suppress(OSError):
+                    # For status; what went wrong is reported anyway.
+                    self._own(name).note(msgspec.structs.replace(moving, trouble=_words(error)))
+                raise
+        self._own(name).done()
+
+    def _undo(self, name: str, taken: str) -> None:
+        """Nothing of this switch is to be seen yet: as if it had not been begun."""
+        with suppress(OSError):
+            self._own(name).done()
+            held = self._own(name).of(taken) if taken else None
+            if held is not None:
+                self._own(name).let_go(held)
+
+    def _prepare(self, name: str, spot: Spot, goal: Version) -> bool:
+        """Take the destination and write the file beside it; False when it is there already, byte for byte."""
+        there, destination = spot.look(), goal.options.destination
+        held = self._own(name).of(destination) or self._own(name).hold(destination, there)
+        if there is not None and _holds(there, goal):
+            return False
+        self._keep_edited(name, there, held)
+        mode, owner = (there.mode, there.owner) if there else (held.mode, held.owner)
+        wanted = goal.options.mode_bits
+        mode = wanted if wanted is not None else NEW_FILE_MODE if mode is None else mode
+        spot.prepare(goal.data, mode, owner)
+        return True
+
+    def _vacate_others(self, name: str, destination: str) -> None:
+        for held in tuple(self._own(name).all()):
+            if held.destination != destination:
+                self._vacate(name, held)
+
+    def _vacate(self, name: str, held: Held) -> None:
+        """Put back what was there before the first version, and let go of the destination."""
+        before = self._own(name).before(held)
+        with suppress(NoFolder), self._at.open(held.destination) as spot:
+            there = spot.look()
+            if before != there:
+                self._keep_edited(name, there, held)
+            if before is None:
+                spot.remove()
+            elif before != there:
+                spot.prepare(before.data, before.mode, before.owner)
+                spot.place()
+        self._own(name).let_go(held)
+
+    def _keep_edited(self, name: str, there: There | None, held: Held) -> None:
+        """What somebody wrote there by hand is kept once, aside, before it is replaced."""
+        if there is None or there.sha256 == held.sha256:
+            return
+        if there.data not in self._known(name):
+            folder = self._root / EDITED
+            make_folders(self._files, folder, PRIVATE_FOLDER)
+            replace_durably(self._files, folder / name, there.data)
+
+    def _known(self, name: str) -> Iterator[bytes]:
+        """The files of all versions on the device; one that has changed is none."""
+        for release in super().facts(name).whole:
+            with suppress(Untrusted, OSError):
+                yield self._version(name, release).data
+
+    def _own(self, name: str) -> Records:
+        return Records(self._root / name / OWN, self._files)
+
+    def _reload(self, name: str, releases: tuple[Release | None, ...]) -> Reload | None:
+        """What the first of these versions that has a reload says."""
+        options = (self._version(name, release).options for release in releases if release is not None)
+        return next((one.reload for one in options if one.reload is not None), None)
+
+    def _version(self, name: str, release: Release) -> Version:
+        """A whole version, every byte hashed while it is read.
+
+        Raises:
+            Untrusted: its bytes are not the signed ones any more.
+            OSError: it is gone or cannot be read.
+        """
+        folder = self._folder(name, release)
+        data = bounded(folder / DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES)
+        if hashlib.sha256(data).hexdigest() != release.descriptor_sha256:
+            raise Untrusted(f"cannot use {name} {release.version}: its descriptor has changed on the device")
+        try:
+            descriptor = descriptors.decode(data)
+        except msgspec.MsgspecError as error:
+            raise Untrusted(f"cannot use {name} {release.version}: {error}") from error
+        file = descriptor.files[0]
+        found = bounded(folder / file.name, CONFIG_MAX_BYTES)
+        if hashlib.sha256(found).hexdigest() != file.sha256:
+            raise Untrusted(f"cannot use {name} {release.version}: {file.name} has changed on the device")
+        return Version(found, descriptor.config or ConfigOptions())
+
+
+def _holds(there: There, version: Version) -> bool:
+    wanted = version.options.mode_bits
+    return there.data == version.data and (wanted is None or there.mode == wanted)
+
+
+def _key(reload: Reload) -> str:
+    return reload.unit if isinstance(reload, wire.UnitReload) else " ".join(reload.argv)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TidegateError):
+        return error.detail
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return str(error)
