@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
 from tidegate.control.domain.fleets import Fleet
-from tidegate.control.domain.people import (
-    PASSWORD_MAX,
-    TOUCH_AFTER,
-    Operator,
-    SessionRecord,
-)
-from tidegate.control.services import audit, secrets
+from tidegate.control.domain.people import PASSWORD_MAX, TOUCH_AFTER, Operator, SessionRecord
+from tidegate.control.services import audit, second_step, secrets
+from tidegate.control.services import sign_in as entrance
 from tidegate.control.services.node import Node
+from tidegate.control.services.sign_in import Refusal, SignedIn, Visitor
+from tidegate.control.settings_oidc import Oidc
 from tidegate.control.store import api_keys, engine, fleets, people
 from tidegate.control.store import sessions as store
-from tidegate.errors import NotFound, Unauthenticated, Unavailable
+from tidegate.errors import NotFound, Refused, Unauthenticated, Unavailable
 from tidegate.ids import ApiKeyId
 
 
