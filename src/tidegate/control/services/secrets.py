@@ -35,8 +35,17 @@ def new_secret(prefix: str = "") -> str:
 
 def new_password() -> str:
     """About 120 bits that a person can type: six groups of four letters and digits without look-alikes."""
+    return _typable(6)
+
+
+def new_recovery_code() -> str:
+    """About 80 bits, as above in four groups; never six digits, which a code by time is."""
+    return _typable(4)
+
+
+def _typable(groups: int) -> str:
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
-    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(6))
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(groups))
 
 
 def digest(secret: str) -> str:
