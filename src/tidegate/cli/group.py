@@ -1,4 +1,4 @@
-"""`tidegate group`: static groups of devices."""
+"""`tidegate group`: groups of devices, listed or said by a selector."""
 
 from __future__ import annotations
 
@@ -23,16 +23,49 @@ def commands() -> None:
 @pass_cli
 def list_(cli: Cli, /, **query: Any) -> None:
     """Groups by name."""
-    cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "hold", "created_at"))
+    cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "selector", "hold", "created_at"))
 
 
 @commands.command()
 @click.argument("name")
 @click.argument("devices", nargs=-1)
+@click.option("--selector", help="Who is in it, at any time: 'tags.site == \"plant-7\"'. See preview.")
 @pass_cli
-def create(cli: Cli, name: str, devices: Sequence[str]) -> None:
-    """Create a group of the devices named."""
-    _tell(cli, cli.client.call("POST", "/v1/groups", body={"name": name, "devices": devices}, creates=True), "added")
+def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) -> None:
+    """Create a group of the devices named, or of those that a selector matches."""
+    body = {"name": name, "devices": devices} if selector is None else {"name": name, "selector": selector}
+    made = cli.client.call("POST", "/v1/groups", body=body, creates=True)
+    if selector is None:
+        _tell(cli, made, "added")
+    else:
+        cli.out.data(made, f"group {name} matches {made['group']['size']} devices now")
+
+
+@commands.command()
+@click.argument("selector")
+@click.option("--device", default="", help="Why this one matches, or not.")
+@pass_cli
+def preview(cli: Cli, selector: str, device: str) -> None:
+    """Show what a selector matches; nothing is made of it."""
+    found = cli.client.call("GET", "/v1/device-selection", query={"where": selector, "device": device})
+    lines = [f"{found['count']:,} match: {', '.join(found['first'])}" + (" …" if found["count"] > 20 else "")]
+    lines += [f"devices say this of themselves: {', '.join(found['declared'])}"] if found["declared"] else []
+    if device:
+        lines += [f"{device} {'matches' if found['matches'] else 'does not match'}"]
+        lines += [f"  {reason}" for reason in found["why_not"]]
+    cli.out.data(found, "\n".join(lines))
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--rename", "new_name", help="The new name.")
+@click.option("--selector", help="The new selector.")
+@pass_cli
+def change(cli: Cli, name: str, new_name: str | None, selector: str | None) -> None:
+    """Rename a group, or change its selector."""
+    body = {key: value for key, value in (("name", new_name), ("selector", selector)) if value is not None}
+    found = cli.client.call("PATCH", _path(name), body=body)
+    cli.out.data(found, f"group {found['name']} has {found['size']} devices")
 
 
 @commands.command()

@@ -35,6 +35,7 @@ def _request_options(function: Callable[..., None]) -> Callable[..., None]:
         click.argument("version", required=False),
         click.option("--channel", help="The version that this channel points at now, instead of VERSION."),
         click.option("--group", help="The target: a group."),
+        click.option("--where", metavar="SELECTOR", help="The target: what a selector matches now."),
         click.option("--device", "devices", multiple=True, help="The target: a device; give it again for more."),
         click.option("--all", "everyone", is_flag=True, help="The target: the whole fleet."),
         click.option("--waves", help="Cumulative percentages such as 10,50,100."),
@@ -72,6 +73,8 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
     target: dict[str, Any] = {}
     if options["group"]:
         target["group"] = options["group"]
+    if options["where"]:
+        target["selector"] = options["where"]
     if options["devices"]:
         target["devices"] = list(options["devices"])
     if options["everyone"]:

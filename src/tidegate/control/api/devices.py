@@ -10,7 +10,7 @@ from tidegate.control.api.enrollment import minted
 from tidegate.control.api.operations import Call, Operation
 from tidegate.control.domain.devices import Device, Hold
 from tidegate.control.domain.paging import decode_cursor, encode_cursor
-from tidegate.control.services import devices, holds
+from tidegate.control.services import devices, holds, selection
 from tidegate.control.services.devices import DeviceDetail, DeviceView, Search
 from tidegate.control.services.holds import HeldDevice, HeldFleet
 from tidegate.errors import FieldError, Invalid
@@ -33,6 +33,7 @@ def _list(call: Call) -> Page[wire.DeviceInfo]:
             text=query.search,
             presence=query.presence or None,
             group=query.group or None,
+            where=query.where,
             tags=_tags(query.tags),
             artifact=query.artifact or None,
             version=query.version or None,
@@ -52,6 +53,20 @@ def _counts(call: Call) -> wire.DeviceCounts:
     return wire.DeviceCounts(
         found.total, found.online, found.offline, found.never, found.held, found.decommissioned
     )  # fmt: skip
+
+
+def _select(call: Call) -> wire.SelectionInfo:
+    query: wire.SelectorQuery = call.query
+    found = selection.preview(call.scope, call.node, query.where, pointer="/where", device=query.device)
+    return wire.SelectionInfo(
+        selector=found.selector,
+        count=found.count,
+        first=found.first,
+        declared=found.declared,
+        device=found.device,
+        matches=not found.why_not if found.device else None,
+        why_not=found.why_not,
+    )
 
 
 def _get(call: Call) -> wire.DeviceDetailInfo:
@@ -172,6 +187,12 @@ OPERATIONS = (
         name="devices.counts",
         method="GET", path="/v1/device-counts", permission="devices.read", tag="devices", handler=_counts,
         summary="How many devices are online, offline, held", answer=wire.DeviceCounts,
+    ),
+    Operation(
+        method="GET", path="/v1/device-selection", name="devices.select", permission="devices.read", tag="devices",
+        handler=_select,
+        summary="How many devices a selector matches, and why one of them does not", query=wire.SelectorQuery,
+        answer=wire.SelectionInfo,
     ),
     Operation(
         method="GET", path="/v1/devices/{device}", permission="devices.read", tag="devices", handler=_get,

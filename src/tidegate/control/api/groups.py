@@ -1,4 +1,4 @@
-"""Static groups over HTTP."""
+"""Groups over HTTP."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ def _list(call: Call) -> Page[wire.GroupInfo]:
 
 def _create(call: Call) -> wire.Membership:
     body: wire.NewGroup = call.body
-    return _membership(groups.create(call.scope, call.node, body.name, body.devices))
+    return _membership(groups.create(call.scope, call.node, body.name, body.devices, body.selector))
 
 
 def _get(call: Call) -> wire.GroupInfo:
     return _info(groups.get(call.scope, call.node, call.path["group"]))
+
+
+def _change(call: Call) -> wire.GroupInfo:
+    body: wire.ChangeGroup = call.body
+    name = call.path["group"]
+    return _info(groups.change(call.scope, call.node, name, new_name=body.name, selector=body.selector))
 
 
 def _delete(call: Call) -> None:
@@ -65,7 +71,14 @@ def _release(call: Call) -> None:
 
 def _info(group: Group) -> wire.GroupInfo:
     hold = hold_info(f"group {group.name}", group.hold) if group.hold else None
-    return wire.GroupInfo(id=group.id, name=group.name, size=group.size, created_at=group.created_at, hold=hold)
+    return wire.GroupInfo(
+        id=group.id,
+        name=group.name,
+        selector=group.selector,
+        size=group.size,
+        created_at=group.created_at,
+        hold=hold,
+    )
 
 
 def _membership(change: groups.Membership) -> wire.Membership:
@@ -81,11 +94,16 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path="/v1/groups", permission="groups.write", tag="groups", handler=_create,
-        summary="Create a static group from device names", body=wire.NewGroup, answer=wire.Membership, status=201,
+        summary="Create a group from device names or a selector", body=wire.NewGroup, answer=wire.Membership,
+        status=201,
     ),
     Operation(
         method="GET", path="/v1/groups/{group}", permission="groups.read", tag="groups", handler=_get,
         summary="One group", answer=wire.GroupInfo,
+    ),
+    Operation(
+        method="PATCH", path="/v1/groups/{group}", permission="groups.write", tag="groups", handler=_change,
+        summary="Rename a group, or change its selector", body=wire.ChangeGroup, answer=wire.GroupInfo,
     ),
     Operation(
         method="DELETE", path="/v1/groups/{group}", permission="groups.write", tag="groups", handler=_delete,

@@ -28,7 +28,7 @@ def _request(body: wire.NewRollout) -> NewRollout:
     if (body.version is None) == (body.channel is None):
         rule = "must be exactly one of version and channel"
         raise Invalid(f"cannot create a rollout: what is rolled out {rule}", (FieldError("/version", rule),))
-    target = Target(body.target.group, body.target.devices, body.target.all)
+    target = Target(body.target.group, body.target.selector, body.target.devices, body.target.all)
     return NewRollout(
         artifact=body.artifact,
         version=body.version or "",

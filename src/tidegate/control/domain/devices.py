@@ -51,7 +51,10 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as recorded; `last_seen_at` is as fresh as the last flush of presence."""
+    """A device as recorded; `last_seen_at` is as fresh as the last flush of presence.
+
+    `groups` are all that hold it; `static_groups` those that list it, the rest hold it by their selector.
+    """
 
     id: DeviceId
     fleet_id: FleetId
@@ -72,6 +75,7 @@ class Device:
     identity_conflict_at: datetime | None
     tags: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    static_groups: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:

@@ -1,4 +1,4 @@
-"""Static groups: named sets of devices (SPEC section 6)."""
+"""Groups: named sets of devices, listed by hand or said by a selector (SPEC section 6)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidegate.control.domain.devices import Hold
-from tidegate.ids import DeviceId, FleetId, GroupId
+from tidegate.ids import DeviceId, FleetId, GroupId, RolloutId, TokenId
 
 MAX_NAMES_PER_CHANGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """`selector` None: static. `size` counts living devices."""
+
     id: GroupId
     fleet_id: FleetId
     name: str
+    selector: str | None
     created_at: datetime
     size: int
     hold: Hold | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What speaks of a group by its name: baseline rollouts of its members to come, and tokens that still enroll."""
+
+    baselines: tuple[RolloutId, ...] = ()
+    tokens: tuple[TokenId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

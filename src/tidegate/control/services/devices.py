@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain import devices as domain
@@ -16,13 +18,15 @@ from tidegate.control.services import audit, tokens, work
 from tidegate.control.services.groups import require_group
 from tidegate.control.services.node import Node
 from tidegate.control.services.tokens import Minted, TokenTerms
-from tidegate.control.store import device_list, engine, fleets
+from tidegate.control.store import device_list, engine, fleets, selectors
 from tidegate.control.store import devices as store
 from tidegate.control.store import enrollment as certificate_store
+from tidegate.control.store import groups as group_store
 from tidegate.control.store import holds as hold_store
 from tidegate.control.store.device_list import Counts
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DeviceId
+from tidegate.wire.selector import parse
 
 _MAX_SEARCH = 128
 _MAX_EVENTS = 100
@@ -30,12 +34,16 @@ _MAX_EVENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which devices an operator asks for; None and empty leave a question out. `state` None: living and past ones."""
+    """Which devices an operator asks for; None and empty leave a question out. `state` None: living and past ones.
+
+    `where` is a selector.
+    """
 
     state: DeviceState | None = "active"
     text: str = ""
     presence: Presence | None = None
     group: str | None = None
+    where: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     artifact: str | None = None
     version: str | None = None
@@ -90,7 +98,7 @@ def listed(
     """Devices by name.
 
     Raises:
-        Invalid: the text is too long.
+        Invalid: the text is too long, or `where` is no selector.
         NotFound: the group does not exist.
     """
     scope.require("devices.read")
@@ -103,7 +111,7 @@ def listed(
             search=search.text,
             presence=search.presence,
             offline_cutoff=domain.offline_cutoff(channel, interval),
-            group_id=require_group(tx, scope, search.group).id if search.group else None,
+            among=_among(tx, scope, search),
             tags=dict(search.tags),
             artifact=search.artifact,
             version=search.version,
@@ -115,6 +123,12 @@ def listed(
     items = [DeviceView(one, domain.presence(one.last_seen_at, channel, interval)) for one in found[:limit]]
     last = items[-1].device if len(found) > limit else None
     return DevicePage(items, total, (last.name, last.id) if last else None)
+
+
+def _among(tx: Connection, scope: Scope, search: Search) -> tuple[sa.Select[Any], ...]:
+    found = [group_store.members(require_group(tx, scope, search.group))] if search.group else []
+    found += [selectors.matching(scope.fleet_id, parse(search.where, "/where"))] if search.where else []
+    return tuple(found)
 
 
 def counts(scope: Scope, node: Node) -> Counts:
@@ -160,6 +174,8 @@ def change_tags(
         domain.checked_tags({**kept, **tags}, "/put")
         store.remove_tags(tx, device.id, remove)
         store.set_tags(tx, device.id, tags)
+        if group_store.held_selectors(tx, scope.fleet_id, engine.now(tx)):
+            store.bump(tx, scope.fleet_id)  # tags decide who is held
         data = {"put": tags, "removed": sorted(set(remove) & set(device.tags))}
         audit.record(tx, scope, action="device.tag", subject=f"device:{name}", data=data)
     node.hub.nudge("devices", scope.fleet_id, {device.id})
@@ -227,7 +243,7 @@ def _holds(tx: Connection, scope: Scope, device: Device) -> list[tuple[str, Hold
     """Every hold that keeps the device from being served: its own, its groups', the fleet's freeze."""
     now = engine.now(tx)
     found = [(f"device {device.name}", device.hold)] if device.hold else []
-    found += [(f"group {group}", hold) for group, hold in hold_store.of_groups(tx, device.id)]
+    found += [(f"group {group}", hold) for group, hold in group_store.holds_on(tx, scope.fleet_id, device.id)]
     frozen = hold_store.freeze(tx, scope.fleet_id)
     found += [(f"fleet {scope.fleet}", frozen)] if frozen else []
     return [(subject, hold) for subject, hold in found if hold.in_force(now)]

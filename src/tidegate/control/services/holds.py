@@ -104,7 +104,7 @@ def _set(tx: Connection, scope: Scope, subject: Subject, wanted: Hold | None) ->
         case HeldGroup(name):
             group = require_group(tx, scope, name, lock=True)
             group_store.set_hold(tx, group.id, wanted)
-            touched = group_store.member_ids(tx, group.id)
+            touched = group_store.member_ids(tx, group)
         case HeldFleet():
             store.set_freeze(tx, scope.fleet_id, wanted)
             touched = None

@@ -81,7 +81,7 @@ def mint(scope: Scope, node: Node, terms: TokenTerms) -> Minted:
     """Make an enrollment token.
 
     Raises:
-        Invalid: a limit is broken, a tag is malformed, or a group does not exist; the error names the field.
+        Invalid: a limit is broken, a tag is malformed, or a group is not a static one; the error names the field.
     """
     scope.require("tokens.write")
     if terms.device_name is not None:
@@ -101,10 +101,9 @@ def mint(scope: Scope, node: Node, terms: TokenTerms) -> Minted:
         known = group_store.by_names(tx, scope.fleet_id, names)
         unknown = [name for name in names if name not in known]
         if unknown:
-            detail = f"cannot mint a token for groups that do not exist: {', '.join(unknown)}"
-            raise Invalid(
-                detail, tuple(FieldError(f"/groups/{names.index(name)}", "does not exist") for name in unknown)
-            )
+            detail = f"cannot mint a token for what are no static groups: {', '.join(unknown)}"
+            rule = "is no static group: it does not exist, or its selector says who is in it"
+            raise Invalid(detail, tuple(FieldError(f"/groups/{names.index(name)}", rule) for name in unknown))
         recovers = bool(terms.device_name) and bool(
             device_store.ids_by_names(tx, scope.fleet_id, [terms.device_name or ""])
         )

@@ -24,9 +24,12 @@ from tidegate.control.domain.rollouts.model import (
 )
 from tidegate.control.domain.rollouts.record import RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment
+from tidegate.control.store import groups as group_store
+from tidegate.control.store import selectors
 from tidegate.control.store.rollouts import Deltas
 from tidegate.control.store.schema import assignments, device_events, devices, group_members, groups, rollouts
 from tidegate.ids import ArtifactId, DeviceId, FleetId, RolloutId
+from tidegate.wire.selector import parse
 
 _S = AssignmentState
 #: Below the number of bound parameters that either database takes in one statement.
@@ -157,8 +160,8 @@ def with_work(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
 # -- counting beside the counters -------------------------------------------------------------------------------------
 
 
-def on_hold(now: datetime) -> sa.ColumnElement[bool]:
-    """The condition on `devices` that the device, or a group it is in, is held."""
+def on_hold(tx: Connection, fleet_id: FleetId, now: datetime) -> sa.ColumnElement[bool]:
+    """The condition on `devices` of this fleet that the device, or a group it is in, is held."""
     of_group = (
         sa.select(sa.literal(1))
         .select_from(group_members.join(groups, groups.c.id == group_members.c.group_id))
@@ -167,7 +170,11 @@ def on_hold(now: datetime) -> sa.ColumnElement[bool]:
         .exists()
     )
     own = devices.c.hold_reason.is_not(None) & sa.or_(devices.c.hold_until.is_(None), devices.c.hold_until > now)
-    return sa.or_(own, of_group)
+    selected = [
+        devices.c.id.in_(selectors.matching(fleet_id, parse(text)))
+        for text in group_store.held_selectors(tx, fleet_id, now)
+    ]
+    return sa.or_(own, of_group, *selected)
 
 
 def _pending(record: RolloutRecord) -> sa.ColumnElement[bool]:
@@ -203,7 +210,7 @@ def absent(tx: Connection, record: RolloutRecord, channel: ChannelUp | None) -> 
 
 def held(tx: Connection, record: RolloutRecord, now: datetime) -> dict[int, int]:
     """Never-served devices of released waves that are on hold, per wave."""
-    return _pending_where(tx, record, on_hold(now))
+    return _pending_where(tx, record, on_hold(tx, record.fleet_id, now))
 
 
 def next_to_serve(
@@ -213,7 +220,7 @@ def next_to_serve(
     query = (
         sa.select(assignments.c.device_id)
         .join(devices, devices.c.id == assignments.c.device_id)
-        .where(_pending(record), sa.not_(on_hold(now)), devices.c.last_seen_at.is_not(None))
+        .where(_pending(record), sa.not_(on_hold(tx, record.fleet_id, now)), devices.c.last_seen_at.is_not(None))
         .order_by(assignments.c.wave, assignments.c.device_id)
         .limit(limit)
     )

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Device, DeviceState, Presence
 from tidegate.control.store import devices as store
-from tidegate.control.store.schema import device_artifacts, device_tags, devices, group_members
-from tidegate.ids import DeviceId, FleetId, GroupId
+from tidegate.control.store.schema import device_artifacts, device_tags, devices
+from tidegate.ids import DeviceId, FleetId
 
 #: A total is exact up to here; beyond, it says this and one more.
 COUNT_LIMIT = 10_000
@@ -20,13 +20,16 @@ COUNT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which devices; None and empty leave a question out. `offline_cutoff` is domain.devices.offline_cutoff's."""
+    """Which devices; None and empty leave a question out. `offline_cutoff` is domain.devices.offline_cutoff's.
+
+    `among`: ids of devices, such as a group's members or what a selector matches; in all of them.
+    """
 
     state: DeviceState | None = "active"
     search: str = ""
     presence: Presence | None = None
     offline_cutoff: datetime | None = None
-    group_id: GroupId | None = None
+    among: tuple[sa.Select[Any], ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     artifact: str | None = None
     version: str | None = None
@@ -105,9 +108,8 @@ def _where(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Selec
         query = query.where(devices.c.name.contains(wanted.search, autoescape=True))
     if wanted.presence is not None:
         query = query.where(_has_presence(wanted.presence, wanted.offline_cutoff))
-    if wanted.group_id is not None:
-        members = sa.select(group_members.c.device_id).where(group_members.c.group_id == wanted.group_id)
-        query = query.where(devices.c.id.in_(members))
+    for some in wanted.among:
+        query = query.where(devices.c.id.in_(some))
     for key, value in wanted.tags.items():
         tagged = sa.select(device_tags.c.device_id).where(device_tags.c.key == key, device_tags.c.value == value)
         query = query.where(devices.c.id.in_(tagged))

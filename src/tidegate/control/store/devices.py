@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import ChannelUp, Device, DeviceEvent, DeviceRef, Hold, InProgress
 from tidegate.control.store import engine
+from tidegate.control.store.facts import subject_of
 from tidegate.control.store.schema import (
     device_events,
     device_tags,
@@ -23,6 +24,7 @@ from tidegate.control.store.schema import (
     node_state,
 )
 from tidegate.ids import DeviceId, FleetId
+from tidegate.wire.selector import Expression, matches, parse
 
 T = TypeVar("T")
 
@@ -255,7 +257,7 @@ def _device(row: sa.Row[Any]) -> Device:
 
 def _with_tags_and_groups(tx: Connection, found: Sequence[Device]) -> list[Device]:
     tags: dict[DeviceId, dict[str, str]] = {one.id: {} for one in found}
-    member_of: dict[DeviceId, list[str]] = {one.id: [] for one in found}
+    member_of: dict[DeviceId, set[str]] = {one.id: set() for one in found}
     for some in chunks(tags):
         for row in tx.execute(
             sa.select(device_tags).where(device_tags.c.device_id.in_(some)).order_by(device_tags.c.key)
@@ -265,15 +267,30 @@ def _with_tags_and_groups(tx: Connection, found: Sequence[Device]) -> list[Devic
             sa.select(group_members.c.device_id, groups.c.name)
             .join(groups, groups.c.id == group_members.c.group_id)
             .where(group_members.c.device_id.in_(some))
-            .order_by(groups.c.name)
         )
         for row in tx.execute(query):
-            member_of[DeviceId(row.device_id)].append(row.name)
-    return [_filled(one, tags[one.id], tuple(member_of[one.id])) for one in found]
+            member_of[DeviceId(row.device_id)].add(row.name)
+    rules = _rules(tx, {one.fleet_id for one in found})
+    return [_filled(one, tags[one.id], member_of[one.id], rules.get(one.fleet_id, {})) for one in found]
 
 
-def _filled(device: Device, tags: Mapping[str, str], member_of: tuple[str, ...]) -> Device:
-    return replace(device, tags=tags, groups=member_of)
+def _rules(tx: Connection, fleet_ids: Collection[FleetId]) -> dict[FleetId, dict[str, Expression]]:
+    """The groups of these fleets that a selector says, by name."""
+    query = sa.select(groups.c.fleet_id, groups.c.name, groups.c.selector)
+    rules: dict[FleetId, dict[str, Expression]] = {}
+    for row in tx.execute(query.where(groups.c.fleet_id.in_(list(fleet_ids)), groups.c.selector.is_not(None))):
+        rules.setdefault(FleetId(row.fleet_id), {})[row.name] = parse(row.selector)
+    return rules
+
+
+def _filled(
+    device: Device, tags: Mapping[str, str], listed_in: Collection[str], rules: Mapping[str, Expression]
+) -> Device:
+    """Groups that list the device, and those whose selector it matches; a past device is in none of these."""
+    whole = replace(device, tags=tags, static_groups=tuple(sorted(listed_in)))
+    subject = subject_of(whole)
+    said = {name for name, rule in rules.items() if device.active and matches(rule, subject)}
+    return replace(whole, groups=tuple(sorted({*listed_in, *said})))
 
 
 def from_rows(tx: Connection, rows: Iterable[sa.Row[Any]]) -> list[Device]:

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tidegate.control.domain.devices import Device
 from tidegate.control.store import engine
-from tidegate.control.store.devices import chunks
 from tidegate.control.store.schema import device_fact_items as items
 from tidegate.control.store.schema import device_facts as facts
 from tidegate.control.store.schema import device_tags, devices
@@ -50,20 +50,24 @@ def write(
 
 
 def subjects(tx: Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, Subject]:
-    """These devices as a selector judges them."""
-    found: dict[DeviceId, Subject] = {}
-    for some in chunks(device_ids):
-        tags: dict[int, dict[str, str]] = {}
-        for row in tx.execute(sa.select(device_tags).where(device_tags.c.device_id.in_(some))):
-            tags.setdefault(row.device_id, {})[row.key] = row.value
-        columns = (devices.c.id, devices.c.name, devices.c.hardware, devices.c.agent_version, devices.c.declared_tags)
-        for row in tx.execute(sa.select(*columns).where(devices.c.id.in_(some))):
-            found[DeviceId(row.id)] = subject(
-                row.name, row.hardware, row.agent_version, row.declared_tags, tags.get(row.id, {})
-            )
-    return found
+    """These devices, a few hundred at most, as a selector judges them."""
+    tags: dict[int, dict[str, str]] = {}
+    for row in tx.execute(sa.select(device_tags).where(device_tags.c.device_id.in_(list(device_ids)))):
+        tags.setdefault(row.device_id, {})[row.key] = row.value
+    columns = (devices.c.id, devices.c.name, devices.c.hardware, devices.c.agent_version, devices.c.declared_tags)
+    return {
+        DeviceId(row.id): Subject(
+            _HARDWARE.decode(row.hardware),
+            tags.get(row.id, {}),
+            _TAGS.decode(row.declared_tags),
+            row.name,
+            row.agent_version,
+        )
+        for row in tx.execute(sa.select(*columns).where(devices.c.id.in_(list(device_ids))))
+    }
 
 
-def subject(name: str, hardware: str, agent_version: str, declared_tags: str, tags: Mapping[str, str]) -> Subject:
-    """From the columns of `devices`."""
-    return Subject(_HARDWARE.decode(hardware), tags, _TAGS.decode(declared_tags), name, agent_version)
+def subject_of(device: Device) -> Subject:
+    """The same of a device that was read whole."""
+    hardware = msgspec.convert(dict(device.hardware), HardwareProfile)
+    return Subject(hardware, device.tags, device.declared_tags, device.name, device.agent_version)

@@ -8,24 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Hold
-from tidegate.control.store.schema import devices, fleets, group_members, groups
-from tidegate.ids import DeviceId, FleetId
+from tidegate.control.store.schema import devices, fleets, groups
+from tidegate.ids import FleetId
 
 
 def freeze(tx: Connection, fleet_id: FleetId) -> Hold | None:
     row = tx.execute(sa.select(fleets.c.frozen_reason, fleets.c.frozen_until).where(fleets.c.id == fleet_id)).first()
     return None if row is None or row.frozen_reason is None else Hold(row.frozen_reason, row.frozen_until)
-
-
-def of_groups(tx: Connection, device_id: DeviceId) -> list[tuple[str, Hold]]:
-    """The holds on groups that hold the device, by the group's name."""
-    query = (
-        sa.select(groups.c.name, groups.c.hold_reason, groups.c.hold_until)
-        .join(group_members, group_members.c.group_id == groups.c.id)
-        .where(group_members.c.device_id == device_id, groups.c.hold_reason.is_not(None))
-        .order_by(groups.c.name)
-    )
-    return [(row.name, Hold(row.hold_reason, row.hold_until)) for row in tx.execute(query)]
 
 
 def set_freeze(tx: Connection, fleet_id: FleetId, hold: Hold | None) -> None:

@@ -10,6 +10,7 @@ import operator as python
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from tidegate.control.store.schema import device_fact_items, device_facts, device_tags, devices
 from tidegate.ids import FleetId
@@ -28,7 +29,7 @@ _SIGNS = {
 }
 
 
-def matching(fleet_id: FleetId, expression: Expression) -> sa.Select[tuple[int]]:
+def matching(fleet_id: FleetId, expression: Expression) -> sa.Select[Any]:
     """The ids of the fleet's living devices that match: for IN, or to be read."""
     table = _Table()
     return (
@@ -44,6 +45,14 @@ def counted(fleet_id: FleetId, expressions: list[Expression]) -> sa.Select[Any]:
     sums = [sa.func.coalesce(sa.func.sum(sa.case((table.condition(one), 1), else_=0)), 0) for one in expressions]
     query = sa.select(*(one.label(f"n{number}") for number, one in enumerate(sums))).select_from(table.joined)
     return query.where(table.device.c.fleet_id == fleet_id, table.device.c.state == "active")
+
+
+def named(tx: Connection, fleet_id: FleetId, expression: Expression, limit: int) -> tuple[int, tuple[str, ...]]:
+    """How many living devices match, and the names of the first."""
+    ids = matching(fleet_id, expression).subquery()
+    count = tx.scalar(sa.select(sa.func.count()).select_from(ids))
+    names = sa.select(devices.c.name).where(devices.c.id.in_(sa.select(ids.c.id))).order_by(devices.c.name)
+    return int(count or 0), tuple(tx.scalars(names.limit(limit)))
 
 
 class _Table:

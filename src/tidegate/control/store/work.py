@@ -13,14 +13,13 @@ from sqlalchemy import Connection, Row
 from tidegate.control.domain.rollouts.desired import Goal
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.serve import Hold
-from tidegate.control.store import engine, holds
+from tidegate.control.store import engine, groups, holds
 from tidegate.control.store.schema import (
     artifacts,
     assignments,
     device_artifacts,
     devices,
     fleets,
-    group_members,
     rollouts,
 )
 from tidegate.ids import ArtifactId, DeviceId, FleetId, RolloutId
@@ -101,7 +100,7 @@ def hold(tx: Connection, fleet_id: FleetId, device_id: DeviceId, now: datetime) 
     row = tx.execute(query).one()
     if row.hold_reason is not None and (row.hold_until is None or row.hold_until > now):
         return Hold("device", row.hold_reason, row.hold_until)
-    for name, found in holds.of_groups(tx, device_id):
+    for name, found in groups.holds_on(tx, fleet_id, device_id):
         if found.in_force(now):
             return Hold(f"group {name}", found.reason, found.until)
     freeze = holds.freeze(tx, fleet_id)
@@ -170,8 +169,11 @@ def baselines(tx: Connection, fleet_id: FleetId) -> list[tuple[RolloutId, Artifa
     return list(newest.values())
 
 
-def newcomers(tx: Connection, record: RolloutRecord, group_id: int | None) -> list[DeviceId]:
-    """Devices enrolled since the rollout was created, not in it, and never told what to run of its name."""
+def newcomers(tx: Connection, record: RolloutRecord, among: Iterable[sa.Select[Any]]) -> list[DeviceId]:
+    """Devices enrolled since the rollout was created, not in it, never told what to run of its name.
+
+    `among`: ids of devices; in all of them.
+    """
     known = sa.select(device_artifacts.c.device_id).where(
         device_artifacts.c.device_id == devices.c.id,
         device_artifacts.c.artifact_name == record.artifact.name,
@@ -187,9 +189,8 @@ def newcomers(tx: Connection, record: RolloutRecord, group_id: int | None) -> li
         ~known.exists(),
         ~member.exists(),
     )
-    if group_id is not None:
-        of_group = sa.select(group_members.c.device_id).where(group_members.c.group_id == group_id)
-        query = query.where(devices.c.id.in_(of_group))
+    for some in among:
+        query = query.where(devices.c.id.in_(some))
     return [DeviceId(row.id) for row in tx.execute(query.order_by(devices.c.id))]
 
 

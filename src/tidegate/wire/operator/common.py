@@ -13,6 +13,9 @@ MAX_TOTAL = 10_000
 
 T = TypeVar("T")
 
+#: Which devices, such as ``arch == "arm64" and ram_bytes >= 8GiB``.
+SelectorText = Annotated[str, Meta(min_length=1, max_length=4096)]
+
 
 class OperatorRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Base of every body and query of the operator API: unknown fields are refused by name."""

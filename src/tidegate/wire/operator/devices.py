@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from tidegate.wire.device import ArtifactName, DeviceName, HardwareProfile, Version
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
 
 HoldReason = Annotated[str, Meta(min_length=1, max_length=512, description="Why; shown wherever the hold shows.")]
 TagKey = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -22,11 +22,31 @@ class DeviceQuery(ListQuery, frozen=True, kw_only=True):
     search: Annotated[str, Meta(max_length=128, description="Part of the name.")] = ""
     presence: Literal["online", "offline", "never", ""] = ""
     group: DeviceName | Literal[""] = ""
+    where: SelectorText | Literal[""] = ""
     tags: Annotated[str, Meta(max_length=2048, description="`key=value`, several with commas: all must be there.")] = ""
     artifact: ArtifactName | Literal[""] = ""
     version: Version | Literal[""] = ""
     held: bool | None = None
     drifted: Annotated[bool, Meta(description="Only devices that run something else than they reported.")] = False
+
+
+class SelectorQuery(OperatorRequest, frozen=True, kw_only=True):
+    """`device`: whether this one matches, and if not, why."""
+
+    where: SelectorText
+    device: DeviceName | Literal[""] = ""
+
+
+class SelectionInfo(Struct, frozen=True, kw_only=True):
+    """`first` are some of the `count`; `declared`: columns that devices say of themselves; `why_not` is of `device`."""
+
+    selector: str
+    count: int
+    first: tuple[str, ...]
+    declared: tuple[str, ...]
+    device: str
+    matches: bool | None
+    why_not: tuple[str, ...]
 
 
 class HoldInfo(Struct, frozen=True):

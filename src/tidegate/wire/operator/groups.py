@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import DeviceName
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
 from tidegate.wire.operator.devices import HoldInfo
 
 # A name that nobody could bear is reported as unknown, like any other that nobody bears.
@@ -20,8 +20,18 @@ class GroupQuery(ListQuery, frozen=True, kw_only=True):
 
 
 class NewGroup(OperatorRequest, frozen=True, kw_only=True):
+    """Static with `devices`, or computed by `selector`."""
+
     name: DeviceName
     devices: Names = ()
+    selector: SelectorText | None = None
+
+
+class ChangeGroup(OperatorRequest, frozen=True, kw_only=True):
+    """What is left out stays as it is."""
+
+    name: DeviceName | None = None
+    selector: SelectorText | None = None
 
 
 class ChangeMembers(OperatorRequest, frozen=True, kw_only=True):
@@ -29,8 +39,11 @@ class ChangeMembers(OperatorRequest, frozen=True, kw_only=True):
 
 
 class GroupInfo(Struct, frozen=True, kw_only=True):
+    """`selector` null: a static group. `size` counts living devices."""
+
     id: int
     name: str
+    selector: str | None
     size: int
     created_at: datetime
     hold: HoldInfo | None

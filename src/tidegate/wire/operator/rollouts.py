@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.device import ArtifactName, DeviceName, Probe, Version
 from tidegate.wire.operator.channels import ChannelName
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
 
 Names = Annotated[tuple[Annotated[str, Meta(max_length=128)], ...], Meta(min_length=1, max_length=10_000)]
 ReasonText = Annotated[str, Meta(max_length=1024)]
@@ -20,9 +20,10 @@ State = Literal[
 
 
 class Target(OperatorRequest, frozen=True, kw_only=True):
-    """Exactly one of these: a group, device names, or every active device of the fleet."""
+    """Exactly one of these: a group, a selector, device names, or every active device of the fleet."""
 
     group: Annotated[str, Meta(max_length=128)] | None = None
+    selector: SelectorText | None = None
     devices: Names | None = None
     all: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from tidegate.control.console.views import Chip, Slice, device_state, device_why
@@ -32,13 +33,19 @@ def _search(visit: Visit) -> tuple[Search, str]:
         "decommissioned": Search(state="decommissioned", text=text),
     }
     chosen = known.get(which, Search(text=text))
-    search = Search(chosen.state, chosen.text, chosen.presence, group or None, tags, visit.ask("artifact") or None,
-                    visit.ask("version") or None, chosen.held)  # fmt: skip
+    search = replace(
+        chosen,
+        group=group or None,
+        where=visit.ask("where").strip(),
+        tags=tags,
+        artifact=visit.ask("artifact") or None,
+        version=visit.ask("version") or None,
+    )
     return search, which if which in known else ""
 
 
 def _chips(visit: Visit, counts: Counts, which: str) -> list[Chip]:
-    kept = [(name, visit.ask(name)) for name in ("q", "group", "artifact", "version") if visit.ask(name)]
+    kept = [(name, visit.ask(name)) for name in ("q", "where", "group", "artifact", "version") if visit.ask(name)]
     rows = (
         ("", "All", counts.total, ""),
         ("online", "online", counts.online, "online"),
@@ -70,7 +77,7 @@ def listed(visit: Visit) -> Outcome:
         problem, offset = error, 0
         page = devices.listed(visit.scope, visit.node, Search(), limit=SIZE)
     counts = devices.counts(visit.scope, visit.node)
-    asked = [(name, visit.ask(name)) for name in ("q", "group", "artifact", "version", "filter")]
+    asked = [(name, visit.ask(name)) for name in ("q", "where", "group", "artifact", "version", "filter")]
     return Show(
         "devices.html",
         "Devices",

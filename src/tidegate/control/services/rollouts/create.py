@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -29,21 +30,19 @@ from tidegate.control.services.rollouts.views import (
     Target,
     WavePreview,
 )
-from tidegate.control.store import assignments, engine, groups, rollouts, work
+from tidegate.control.store import assignments, engine, facts, groups, rollouts, selectors, work
 from tidegate.control.store import devices as device_store
 from tidegate.control.store.schema import artifacts, devices
 from tidegate.control.store.schema import rollouts as rollout_table
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DeviceId, FleetId
 from tidegate.wire import descriptor, selector
-from tidegate.wire.device import HardwareProfile
 
 #: Names that an answer lists; counts beside them are whole.
 LISTED = 100
 NAMED_IN_COHORT = 20
 MAX_NAMES = 10_000
 MAX_PROBES = 8
-_HARDWARE = msgspec.json.Decoder(HardwareProfile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,8 @@ class _Resolved:
     strategy: Strategy
     waves: tuple[tuple[DeviceId, ...], ...]
     unknown: tuple[str, ...]
-    incompatible: dict[DeviceId, str]
+    incompatible: tuple[DeviceId, ...]
+    needs: str
     errors: tuple[FieldError, ...]
 
     @property
@@ -131,6 +131,8 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
 def _target_as_asked(target: Target) -> dict[str, object]:
     if target.group is not None:
         return {"group": target.group}
+    if target.selector is not None:
+        return {"selector": target.selector}
     if target.devices is not None:
         return {"devices": list(target.devices)}
     return {"all": True}
@@ -145,16 +147,20 @@ def _resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -
     errors = _shape(request, now)
     targeted, unknown = _devices(tx, scope, request.target)
     errors += [FieldError(f"/target/devices/{index}", f"no active device is called {name}") for index, name in unknown]
-    incompatible = _incompatible(tx, version, targeted)
+    needs = descriptor.decode(work.descriptors(tx, [version.id])[version.id].encode()).target_hardware
+    incompatible = _incompatible(tx, scope.fleet_id, needs, targeted)
     if incompatible and not request.skip_incompatible:
-        names = _names(tx, list(incompatible)[:LISTED])
-        errors += [FieldError("/target", f"{names[one]}: {incompatible[one]}") for one in list(incompatible)[:LISTED]]
-    fitting = [one for one in targeted if one not in incompatible]
+        errors += [FieldError("/target", f"{one.device}: {one.reason}") for one in _reasons(tx, needs, incompatible)]
+        if len(incompatible) > LISTED:
+            more = f"{len(incompatible) - LISTED:,} more devices do not fit; {len(incompatible):,} in all"
+            errors.append(FieldError("/target", more))
+    misfits = set(incompatible)
+    fitting = [one for one in targeted if one not in misfits]
     members = _members(tx, scope.fleet_id, strategy)
     waves = cohort.cohorts(scope.fleet, fitting, strategy, members)
     if not fitting and not errors:
         errors.append(FieldError("/target", "has no device to roll out to"))
-    return _Resolved(version, strategy, waves, tuple(name for _, name in unknown), incompatible, tuple(errors))
+    return _Resolved(version, strategy, waves, tuple(name for _, name in unknown), incompatible, needs, tuple(errors))
 
 
 def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersion:
@@ -174,12 +180,15 @@ def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersi
 def _shape(request: NewRollout, now: datetime) -> list[FieldError]:
     target = request.target
     errors = []
-    if [target.group is not None, target.devices is not None, target.everyone].count(True) != 1:
-        errors.append(FieldError("/target", "must be exactly one of group, devices and all"))
+    given = [target.group is not None, target.selector is not None, target.devices is not None, target.everyone]
+    if given.count(True) != 1:
+        errors.append(FieldError("/target", "must be exactly one of group, selector, devices and all"))
     if target.devices is not None and not 1 <= len(target.devices) <= MAX_NAMES:
         errors.append(FieldError("/target/devices", f"must name 1 to {MAX_NAMES:,} devices"))
     if request.baseline and target.devices is not None:
-        errors.append(FieldError("/baseline", "is for a group or all: named devices say nothing about those to come"))
+        errors.append(
+            FieldError("/baseline", "is for a group, a selector or all: named devices say nothing about those to come")
+        )
     if request.start_at is not None and request.start_at <= now:
         errors.append(FieldError("/start_at", "must lie in the future"))
     if len(request.probes) > MAX_PROBES:
@@ -197,15 +206,21 @@ def _devices(tx: Connection, scope: Scope, target: Target) -> tuple[list[DeviceI
         return sorted(set(found.values())), unknown
     if target.group is not None:
         return _group(tx, scope.fleet_id, target.group, "/target/group"), []
+    if target.selector is not None:
+        return _ids(tx, selectors.matching(scope.fleet_id, selector.parse(target.selector, "/target/selector"))), []
     query = sa.select(devices.c.id).where(devices.c.fleet_id == scope.fleet_id, devices.c.state == "active")
-    return [DeviceId(row.id) for row in tx.execute(query)], []
+    return _ids(tx, query), []
+
+
+def _ids(tx: Connection, query: sa.Select[Any]) -> list[DeviceId]:
+    return [DeviceId(one) for one in tx.scalars(query)]
 
 
 def _group(tx: Connection, fleet_id: FleetId, name: str, pointer: str) -> list[DeviceId]:
-    found = groups.by_names(tx, fleet_id, [name])
-    if name not in found:
+    found = groups.members_by_name(tx, fleet_id, name)
+    if found is None:
         raise Invalid(f"cannot find group {name}", (FieldError(pointer, f"no group is called {name}"),))
-    return groups.member_ids(tx, found[name])
+    return _ids(tx, found)
 
 
 def _members(tx: Connection, fleet_id: FleetId, strategy: Strategy) -> dict[str, Collection[DeviceId]]:
@@ -216,18 +231,20 @@ def _members(tx: Connection, fleet_id: FleetId, strategy: Strategy) -> dict[str,
     }
 
 
-def _incompatible(tx: Connection, version: ArtifactVersion, targeted: Iterable[DeviceId]) -> dict[DeviceId, str]:
-    """Devices whose hardware does not meet what the version's descriptor asks for, with the reason."""
-    needs = descriptor.decode(work.descriptors(tx, [version.id])[version.id].encode()).target_hardware
+def _incompatible(tx: Connection, fleet_id: FleetId, needs: str, targeted: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
+    """Devices whose hardware does not meet what the version's descriptor asks for: one statement, however many."""
     if not needs:
-        return {}
-    found: dict[DeviceId, str] = {}
-    for some in device_store.chunks(list(targeted)):
-        for row in tx.execute(sa.select(devices.c.id, devices.c.hardware).where(devices.c.id.in_(some))):
-            reason = selector.unmet(needs, _HARDWARE.decode(row.hardware))
-            if reason:
-                found[DeviceId(row.id)] = reason
-    return found
+        return ()
+    asked = selector.parse(needs, "/target_hardware", selector.HARDWARE)
+    fitting = set(_ids(tx, selectors.matching(fleet_id, asked)))
+    return tuple(one for one in targeted if one not in fitting)
+
+
+def _reasons(tx: Connection, needs: str, misfits: Sequence[DeviceId]) -> tuple[Incompatible, ...]:
+    """The first of them with the reason, as the device itself would say it."""
+    found = facts.subjects(tx, misfits[:LISTED]) if misfits else {}
+    told = (found[one] for one in misfits[:LISTED])
+    return tuple(Incompatible(one.name, selector.unmet(needs, one.hardware)) for one in told)
 
 
 # -- the preview ------------------------------------------------------------------------------------------------------
@@ -236,9 +253,8 @@ def _incompatible(tx: Connection, version: ArtifactVersion, targeted: Iterable[D
 def _preview(tx: Connection, scope: Scope, resolved: _Resolved, now: datetime) -> Preview:
     sizes = [len(wave) for wave in resolved.waves]
     shown = [one for wave in resolved.waves for one in wave[:NAMED_IN_COHORT]]
-    misfits = list(resolved.incompatible)[:LISTED]
-    held, held_count = _held(tx, resolved.devices, now)
-    names = _names(tx, [*shown, *misfits, *held])
+    held, held_count = _held(tx, scope.fleet_id, resolved.devices, now)
+    names = _names(tx, [*shown, *held])
     strategy = resolved.strategy
     waves = tuple(
         WavePreview(
@@ -263,7 +279,7 @@ def _preview(tx: Connection, scope: Scope, resolved: _Resolved, now: datetime) -
         strategy=describe(strategy),
         max_in_flight=strategy.in_flight_limit(sum(sizes)),
         unknown=resolved.unknown[:LISTED],
-        incompatible=tuple(Incompatible(names[one], resolved.incompatible[one]) for one in misfits),
+        incompatible=_reasons(tx, resolved.needs, resolved.incompatible),
         incompatible_count=len(resolved.incompatible),
         held=tuple(names[one] for one in held),
         held_count=held_count,
@@ -280,11 +296,12 @@ def _names(tx: Connection, ids: Collection[DeviceId]) -> dict[DeviceId, str]:
     return found
 
 
-def _held(tx: Connection, targeted: Collection[DeviceId], now: datetime) -> tuple[list[DeviceId], int]:
-    found: list[DeviceId] = []
-    for some in device_store.chunks(targeted):
-        query = sa.select(devices.c.id).where(devices.c.id.in_(some), assignments.on_hold(now)).order_by(devices.c.id)
-        found.extend(DeviceId(row.id) for row in tx.execute(query))
+def _held(
+    tx: Connection, fleet_id: FleetId, targeted: Collection[DeviceId], now: datetime
+) -> tuple[list[DeviceId], int]:
+    query = sa.select(devices.c.id).where(devices.c.fleet_id == fleet_id, assignments.on_hold(tx, fleet_id, now))
+    mine = set(targeted)
+    found = [one for one in _ids(tx, query.order_by(devices.c.id)) if one in mine]
     return found[:LISTED], len(found)
 
 

@@ -210,6 +210,8 @@ def target_in_words(text: str) -> str:
     raw = json.loads(text)
     if raw.get("group") is not None:
         return f"group {raw['group']}"
+    if raw.get("selector") is not None:
+        return f"selector {raw['selector']}"
     names = raw.get("devices")
     if names is not None:
         return f"device {names[0]}" if len(names) == 1 else f"{len(names):,} named devices"

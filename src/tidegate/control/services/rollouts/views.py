@@ -41,9 +41,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Exactly one: a group's name, device names, or every active device of the fleet."""
+    """Exactly one: a group's name, a selector, device names, or every active device of the fleet."""
 
     group: str | None = None
+    selector: str | None = None
     devices: tuple[str, ...] | None = None
     everyone: bool = False
 

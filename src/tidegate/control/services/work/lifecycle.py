@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
-import msgspec
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Scope
@@ -18,13 +17,10 @@ from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutReco
 from tidegate.control.domain.rollouts.report import Assignment
 from tidegate.control.domain.rollouts.serve import aborted_with_revert
 from tidegate.control.services.work.view import load
-from tidegate.control.store import assignments, engine, groups, rollouts, work
+from tidegate.control.store import assignments, engine, facts, groups, rollouts, selectors, work
 from tidegate.control.store.rollouts import Deltas
-from tidegate.control.store.schema import devices, group_members
-from tidegate.control.store.schema import groups as group_table
 from tidegate.ids import DeviceId, RolloutId
 from tidegate.wire import descriptor, selector
-from tidegate.wire.device import HardwareProfile
 
 _S = AssignmentState
 
@@ -34,16 +30,18 @@ def enrolled(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
 
     Call after its tags, groups and hardware profile are written.
     """
+    baselines = sorted(work.baselines(tx, scope.fleet_id), key=lambda one: -one[0])
+    if not baselines:
+        return
     known = {name for _, name in work.goals(tx, [device_id])}
-    member_of = _groups(tx, device_id)
-    hardware = _hardware(tx, device_id)
+    member_of = groups.names_holding(tx, scope.fleet_id, device_id)
+    subject = facts.subjects(tx, [device_id])[device_id]
     given: dict[str, Goal] = {}
-    for rollout, version, target in sorted(work.baselines(tx, scope.fleet_id), key=lambda one: -one[0]):
-        group = json.loads(target).get("group")
-        if version.name in known or version.name in given or (group is not None and group not in member_of):
+    for rollout, version, target in baselines:
+        if version.name in known or version.name in given or not _belongs(json.loads(target), member_of, subject):
             continue
         text = work.descriptors(tx, [version.id])[version.id]
-        if not selector.unmet(descriptor.decode(text.encode()).target_hardware, hardware):
+        if not selector.unmet(descriptor.decode(text.encode()).target_hardware, subject.hardware):
             given[version.name] = _as_goal(device_id, rollout, version)
     work.write(tx, given.values())
 
@@ -111,15 +109,20 @@ def decommissioned(tx: Connection, scope: Scope, device_id: DeviceId) -> None:
 
 def baseline_completed(tx: Connection, record: RolloutRecord) -> list[DeviceId]:
     """Devices that enrolled while this baseline rollout was open get its version now that it is completed."""
-    name = json.loads(record.target).get("group")
-    group = groups.find(tx, record.fleet_id, name) if name is not None else None
-    if name is not None and group is None:
-        return []
-    found = work.newcomers(tx, record, group.id if group else None)
-    if found:
-        text = work.descriptors(tx, [record.artifact.id])[record.artifact.id]
-        needs = descriptor.decode(text.encode()).target_hardware
-        found = [one for one in found if not selector.unmet(needs, _hardware(tx, one))] if needs else found
+    target = json.loads(record.target)
+    among = []
+    if target.get("group") is not None:
+        members = groups.members_by_name(tx, record.fleet_id, target["group"])
+        if members is None:
+            return []
+        among.append(members)
+    if target.get("selector") is not None:
+        among.append(selectors.matching(record.fleet_id, selector.parse(target["selector"])))
+    text = work.descriptors(tx, [record.artifact.id])[record.artifact.id]
+    needs = descriptor.decode(text.encode()).target_hardware
+    if needs:
+        among.append(selectors.matching(record.fleet_id, selector.parse(needs, "/target_hardware", selector.HARDWARE)))
+    found = work.newcomers(tx, record, among)
     known = work.goals(tx, found)
     work.write(
         tx,
@@ -149,11 +152,10 @@ def _locked(tx: Connection, device_id: DeviceId, states: Iterable[AssignmentStat
     return [one for one in assignments.of_device(tx, device_id) if one.state in wanted]
 
 
-def _groups(tx: Connection, device_id: DeviceId) -> set[str]:
-    query = sa.select(group_table.c.name).join(group_members, group_members.c.group_id == group_table.c.id)
-    return set(tx.scalars(query.where(group_members.c.device_id == device_id)))
-
-
-def _hardware(tx: Connection, device_id: DeviceId) -> HardwareProfile:
-    text = tx.scalar(sa.select(devices.c.hardware).where(devices.c.id == device_id))
-    return msgspec.convert(json.loads(text or "{}"), HardwareProfile)
+def _belongs(target: Mapping[str, Any], member_of: Collection[str], subject: selector.Subject) -> bool:
+    """Whether a rollout to this target would have included the device."""
+    if target.get("group") is not None:
+        return target["group"] in member_of
+    if target.get("selector") is not None:
+        return selector.matches(selector.parse(target["selector"]), subject)
+    return True
