@@ -432,6 +432,8 @@ device_artifacts = Table(
     Column("restore_reason", Text, nullable=False, server_default=""),
     Column("drift_since", Instant),
     Index("ix_device_artifacts_goal_artifact_id", "goal_artifact_id"),
+    Index("ix_device_artifacts_drifted", "device_id",
+          sqlite_where=sa.text("drift_since IS NOT NULL"), postgresql_where=sa.text("drift_since IS NOT NULL")),
 )  # fmt: skip
 
 # History, not audit: what devices said and what became of it, for pages and explain; pruned by retention.

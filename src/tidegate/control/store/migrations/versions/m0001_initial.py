@@ -592,6 +592,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["goal_rollout_id"], ["rollouts.id"], name=op.f("fk_device_artifacts_goal_rollout_id")),
         sa.PrimaryKeyConstraint("device_id", "artifact_name", name=op.f("pk_device_artifacts")),
     )
+    op.create_index(
+        "ix_device_artifacts_drifted",
+        "device_artifacts",
+        ["device_id"],
+        unique=False,
+        sqlite_where=sa.text("drift_since IS NOT NULL"),
+        postgresql_where=sa.text("drift_since IS NOT NULL"),
+    )
     op.create_index("ix_device_artifacts_goal_artifact_id", "device_artifacts", ["goal_artifact_id"], unique=False)
     op.create_table(
         "log_bundles",
