@@ -19,8 +19,7 @@ from tidegate.control.store import schema
 from tidegate.errors import Conflict, Forbidden, Invalid, NotFound, TidegateError
 from tidegate.testing.asgi import Client
 from tidegate.testing.fleet import enroll
-from tidegate.testing.keys import api_key
-from tidegate.testing.node import admin_scope
+from tidegate.testing.node import admin_scope, api_key
 from tidegate.wire.descriptor import ModelManifest
 from tidegate.wire.operator.artifacts import NewFile, PublishArtifact
 

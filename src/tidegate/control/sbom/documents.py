@@ -10,7 +10,7 @@ from tidegate.control.sbom.verdict import Component, text
 
 CYCLONEDX, SPDX = "CycloneDX", "SPDX"
 CYCLONEDX_VERSIONS = ("1.4", "1.5", "1.6", "1.7")
-SPDX_VERSIONS = ("2.2", "2.3", "3.0")
+SPDX_VERSIONS = ("2.2", "2.3", "3.0", "3.1")
 _SPDX_3 = re.compile(r"https://spdx\.org/rdf/(3\.\d+)(?:\.\d+)?/")
 _PACKAGE_3 = ("software_Package", "Package")
 

@@ -176,7 +176,7 @@ _SPDX_3: dict[str, Any] = {
                 "if": {"properties": {"type": {"const": "CreationInfo"}}, "required": ["type"]},
                 "then": {
                     "required": ["specVersion", "created", "createdBy"],
-                    "properties": {"specVersion": {"type": "string", "pattern": r"^3\.0"}},
+                    "properties": {"specVersion": {"type": "string", "pattern": r"^3\.[01]"}},
                 },
             },
         },
