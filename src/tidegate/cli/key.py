@@ -23,13 +23,13 @@ def commands() -> None:
 def list_(cli: Cli, limit: int, cursor: str) -> None:
     """The keys that reach the fleet, the oldest first."""
     answer = cli.client.call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor})
-    columns = ("id", "name", "role", "fleet", "created_by", "expires_at", "revoked_at", "last_used_at")
+    columns = ("id", "name", "role", "fleet", "created_by", "state", "expires_at", "last_used_at")
     cli.out.page(answer, columns)
 
 
 @commands.command()
 @click.argument("name")
-@click.option("--role", required=True, type=click.Choice(["viewer", "operator", "approver", "admin"]))
+@click.option("--role", required=True, help="viewer, operator, approver, admin, or an own role.")
 @click.option("--every-fleet", is_flag=True, help="For all fleets instead of the one that is meant.")
 @click.option("--expires-days", type=click.IntRange(1, 3650))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="New file for the secret, mode 0600.")

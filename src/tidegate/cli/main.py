@@ -19,9 +19,9 @@ from tidegate.errors import Invalid, NotFound, TidegateError
 #: Modules by the command that they have; a module is loaded when its command is asked for: the program starts fast.
 _MODULES = {
     "api": "api", "artifact": "artifact", "audit": "audit", "channel": "channel", "check-config": "node",
-    "context": "login", "device": "device", "group": "group", "init": "node", "key": "key", "login": "login",
-    "logout": "login", "rollout": "rollout", "serve": "node", "token": "token", "trust": "trust", "user": "user",
-    "whoami": "login",
+    "context": "login", "device": "device", "fleet": "fleet", "group": "group", "init": "node", "key": "key",
+    "login": "login", "logout": "login", "role": "role", "rollout": "rollout", "serve": "node", "session": "session",
+    "token": "token", "trust": "trust", "user": "user", "whoami": "login",
 }  # fmt: skip
 
 

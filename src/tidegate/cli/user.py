@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted, read_text
+from tidegate.cli.output import gives
 from tidegate.errors import Invalid
 
 _ROLES = click.option(
     "--role",
     "roles",
     multiple=True,
-    help="ROLE for all fleets, or ROLE@FLEET; several times. viewer, operator, approver, admin.",
+    help="ROLE for all fleets, or ROLE@FLEET; several times. viewer, operator, approver, admin, or an own role.",
 )
 
 
@@ -34,9 +35,7 @@ def list_(cli: Cli, limit: int, cursor: str) -> None:
     rows = [
         {**item, "roles": [f"{r['role']}@{r.get('fleet', '*')}" for r in item["roles"]]} for item in answer["items"]
     ]
-    cli.out.page(
-        answer if cli.out.as_json else {**answer, "items": rows}, ("name", "roles", "disabled", "locked", "created_at")
-    )
+    cli.out.page(answer if cli.out.as_json else {**answer, "items": rows}, ("name", "roles", "disabled", "created_at"))
 
 
 @commands.command()
@@ -65,7 +64,7 @@ def set_roles(cli: Cli, name: str, roles: tuple[str, ...]) -> None:
 @click.argument("name")
 @pass_cli
 def disable(cli: Cli, name: str) -> None:
-    """Refuse every sign-in of an operator and end their sessions."""
+    """Refuse every sign-in of an operator, end their sessions, suspend the API keys they made."""
     cli.client.call("POST", f"/v1/operators/{quoted(name)}/disable")
     cli.out.say(f"{name} is disabled")
 
@@ -74,7 +73,7 @@ def disable(cli: Cli, name: str) -> None:
 @click.argument("name")
 @pass_cli
 def enable(cli: Cli, name: str) -> None:
-    """Let a disabled or locked operator sign in again."""
+    """Let a disabled operator sign in again; the API keys they made work again."""
     cli.client.call("POST", f"/v1/operators/{quoted(name)}/enable")
     cli.out.say(f"{name} is enabled")
 
@@ -85,6 +84,16 @@ def enable(cli: Cli, name: str) -> None:
 def reset_password(cli: Cli, name: str) -> None:
     """Give an operator a new password, shown this once."""
     cli.out.data(cli.client.call("POST", f"/v1/operators/{quoted(name)}/password"))
+
+
+@commands.command("remove-totp")
+@click.argument("name")
+@pass_cli
+@gives(None)
+def remove_totp(cli: Cli, name: str) -> None:
+    """Remove the second factor of an operator who lost it; ends their sessions."""
+    cli.client.operators.remove_second_factor(name)
+    cli.out.say(f"{name} has no second factor any more")
 
 
 @commands.command("change-password")

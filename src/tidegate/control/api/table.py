@@ -9,6 +9,7 @@ from tidegate.control.api import (
     device_openapi,
     devices,
     enrollment,
+    fleets,
     groups,
     health,
     logs,
@@ -16,6 +17,7 @@ from tidegate.control.api import (
     people,
     roles,
     rollouts,
+    second_factor,
     sboms,
     trust,
 )
@@ -33,8 +35,10 @@ MODULES = (
     devices,
     logs,
     enrollment,
+    fleets,
     groups,
     rollouts,
+    second_factor,
     device_openapi,
 )
 

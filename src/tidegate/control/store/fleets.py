@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from tidegate.control.domain.fleets import Fleet
+from tidegate.control.store import engine
+from tidegate.control.store.schema import devices as device_rows
 from tidegate.control.store.schema import fleets
 from tidegate.ids import FleetId
 
@@ -30,6 +33,22 @@ def by_id(tx: Connection, fleet_id: FleetId) -> Fleet | None:
 def every(tx: Connection) -> list[Fleet]:
     """All fleets, in the order of their ids."""
     return [found for row in tx.execute(sa.select(fleets).order_by(fleets.c.id)) if (found := _fleet(row))]
+
+
+def lock_every(tx: Connection) -> list[Fleet]:
+    """All fleets, and nobody makes another until the transaction ends: whoever would, locks the first one as well."""
+    tx.execute(engine.for_update(sa.select(fleets.c.id).order_by(fleets.c.id).limit(1))).all()
+    return every(tx)
+
+
+def devices(tx: Connection, fleet_ids: Sequence[FleetId]) -> dict[FleetId, int]:
+    """Devices that are not decommissioned, by fleet."""
+    query = (
+        sa.select(device_rows.c.fleet_id, sa.func.count().label("counted"))
+        .where(device_rows.c.fleet_id.in_(fleet_ids), device_rows.c.state == "active")
+        .group_by(device_rows.c.fleet_id)
+    )
+    return {FleetId(row.fleet_id): row.counted for row in tx.execute(query)}
 
 
 def _fleet(row: Row[Any] | None) -> Fleet | None:
