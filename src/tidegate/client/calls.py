@@ -16,6 +16,7 @@ from tidegate.wire.operator import audit as audit_wire
 from tidegate.wire.operator import channels as channels_wire
 from tidegate.wire.operator import common as common_wire
 from tidegate.wire.operator import devices as devices_wire
+from tidegate.wire.operator import fleets as fleets_wire
 from tidegate.wire.operator import groups as groups_wire
 from tidegate.wire.operator import logs as logs_wire
 from tidegate.wire.operator import node as node_wire
@@ -23,6 +24,7 @@ from tidegate.wire.operator import people as people_wire
 from tidegate.wire.operator import roles as roles_wire
 from tidegate.wire.operator import rollouts as rollouts_wire
 from tidegate.wire.operator import sboms as sboms_wire
+from tidegate.wire.operator import second_factor as second_factor_wire
 from tidegate.wire.operator import tokens as tokens_wire
 from tidegate.wire.operator import trust as trust_wire
 from tidegate.wire.operator.common import Page
@@ -250,6 +252,28 @@ class Channels(Noun):
 
 
 class Devices(Noun):
+    def ask_log(
+        self, device: str, *, source: str, max_bytes: int = 1048576, idempotency_key: str = ""
+    ) -> logs_wire.LogRequestInfo:
+        """Ask a device for the end of one of its log sources.
+
+        POST /v1/devices/{device}/logs; needs `devices.write`
+        """
+        return self._connection.call(
+            logs_wire.LogRequestInfo,
+            "POST",
+            at("/v1/devices/{}/logs", device),
+            body=logs_wire.NewLogRequest(source=source, max_bytes=max_bytes),
+            idempotency_key=idempotency_key,
+        )
+
+    def cancel_log(self, device: str, request: str) -> None:
+        """Cancel a log request that waits.
+
+        DELETE /v1/devices/{device}/logs/{request}; needs `devices.write`
+        """
+        self._connection.call(type(None), "DELETE", at("/v1/devices/{}/logs/{}", device, request))
+
     def change_tags(
         self, device: str, *, put: Mapping[str, str] | None = None, remove: Sequence[str] = ()
     ) -> devices_wire.DeviceDetailInfo:
@@ -271,21 +295,6 @@ class Devices(Noun):
         """
         return self._connection.call(devices_wire.DeviceCounts, "GET", "/v1/device-counts")
 
-    def create_log(
-        self, device: str, *, source: str, max_bytes: int = 1048576, idempotency_key: str = ""
-    ) -> logs_wire.LogRequestInfo:
-        """Ask a device for the end of one of its log sources.
-
-        POST /v1/devices/{device}/logs; needs `devices.write`
-        """
-        return self._connection.call(
-            logs_wire.LogRequestInfo,
-            "POST",
-            at("/v1/devices/{}/logs", device),
-            body=logs_wire.NewLogRequest(source=source, max_bytes=max_bytes),
-            idempotency_key=idempotency_key,
-        )
-
     def decommission(self, device: str, *, confirm: str, stop_workloads: bool = False) -> None:
         """Decommission a device: refused from now on, told to wipe its key.
 
@@ -297,13 +306,6 @@ class Devices(Noun):
             at("/v1/devices/{}/decommission", device),
             body=devices_wire.Decommission(confirm=confirm, stop_workloads=stop_workloads),
         )
-
-    def delete_log(self, device: str, request: str) -> None:
-        """Cancel a log request that waits.
-
-        DELETE /v1/devices/{device}/logs/{request}; needs `devices.write`
-        """
-        self._connection.call(type(None), "DELETE", at("/v1/devices/{}/logs/{}", device, request))
 
     def get(self, device: str) -> devices_wire.DeviceDetailInfo:
         """One device.
@@ -338,6 +340,7 @@ class Devices(Noun):
         search: str = "",
         presence: Literal["online", "offline", "never", ""] = "",
         group: str | Literal[""] = "",
+        where: str | Literal[""] = "",
         tags: str = "",
         artifact: str | Literal[""] = "",
         version: str | Literal[""] = "",
@@ -356,6 +359,7 @@ class Devices(Noun):
                 search=search,
                 presence=presence,
                 group=group,
+                where=where,
                 tags=tags,
                 artifact=artifact,
                 version=version,
@@ -364,19 +368,19 @@ class Devices(Noun):
             ),
         )
 
+    def log_bundle(self, device: str, request: str) -> Download:
+        """The log, packed with gzip as the device sent it.
+
+        GET /v1/devices/{device}/logs/{request}/bundle; needs `devices.write`
+        """
+        return self._download(at("/v1/devices/{}/logs/{}/bundle", device, request))
+
     def logs(self, device: str) -> Listing[logs_wire.LogRequestInfo]:
         """What was asked of a device's logs, the newest first.
 
         GET /v1/devices/{device}/logs; needs `devices.read`
         """
         return self._listing(Page[logs_wire.LogRequestInfo], at("/v1/devices/{}/logs", device), common_wire.ListQuery())
-
-    def logs_bundle(self, device: str, request: str) -> Download:
-        """The log, packed with gzip as the device sent it.
-
-        GET /v1/devices/{device}/logs/{request}/bundle; needs `devices.write`
-        """
-        return self._download(at("/v1/devices/{}/logs/{}/bundle", device, request))
 
     def recover(
         self, device: str, *, expires_in_seconds: int | None = None, idempotency_key: str = ""
@@ -406,6 +410,42 @@ class Devices(Noun):
         GET /v1/devices/{device}/rollouts; needs `rollouts.read`
         """
         return self._connection.call(Page[rollouts_wire.AssignmentInfo], "GET", at("/v1/devices/{}/rollouts", device))
+
+    def select(self, *, where: str, device: str | Literal[""] = "") -> devices_wire.SelectionInfo:
+        """How many devices a selector matches, and why one of them does not.
+
+        GET /v1/device-selection; needs `devices.read`
+        """
+        return self._connection.call(
+            devices_wire.SelectionInfo,
+            "GET",
+            "/v1/device-selection",
+            query=devices_wire.SelectorQuery(where=where, device=device),
+        )
+
+
+class Fleets(Noun):
+    def create(
+        self, *, name: str, interval_seconds: int | None = None, idempotency_key: str = ""
+    ) -> fleets_wire.FleetInfo:
+        """Create a fleet with keys of its own (settings.manage for all fleets).
+
+        POST /v1/fleets; needs `settings.manage`
+        """
+        return self._connection.call(
+            fleets_wire.FleetInfo,
+            "POST",
+            "/v1/fleets",
+            body=fleets_wire.NewFleet(name=name, interval_seconds=interval_seconds),
+            idempotency_key=idempotency_key,
+        )
+
+    def list(self) -> fleets_wire.Fleets:
+        """The fleets that one has a role in.
+
+        GET /v1/fleets
+        """
+        return self._connection.call(fleets_wire.Fleets, "GET", "/v1/fleets")
 
 
 class Freeze(Noun):
@@ -446,8 +486,22 @@ class Groups(Noun):
             body=groups_wire.ChangeMembers(devices=tuple(devices)),
         )
 
-    def create(self, *, name: str, devices: Sequence[str] = (), idempotency_key: str = "") -> groups_wire.Membership:
-        """Create a static group from device names.
+    def change(self, group: str, *, name: str | None = None, selector: str | None = None) -> groups_wire.GroupInfo:
+        """Rename a group, or change its selector.
+
+        PATCH /v1/groups/{group}; needs `groups.write`
+        """
+        return self._connection.call(
+            groups_wire.GroupInfo,
+            "PATCH",
+            at("/v1/groups/{}", group),
+            body=groups_wire.ChangeGroup(name=name, selector=selector),
+        )
+
+    def create(
+        self, *, name: str, devices: Sequence[str] = (), selector: str | None = None, idempotency_key: str = ""
+    ) -> groups_wire.Membership:
+        """Create a group from device names or a selector.
 
         POST /v1/groups; needs `groups.write`
         """
@@ -455,7 +509,7 @@ class Groups(Noun):
             groups_wire.Membership,
             "POST",
             "/v1/groups",
-            body=groups_wire.NewGroup(name=name, devices=tuple(devices)),
+            body=groups_wire.NewGroup(name=name, devices=tuple(devices), selector=selector),
             idempotency_key=idempotency_key,
         )
 
@@ -513,6 +567,18 @@ class Groups(Noun):
 
 
 class Me(Noun):
+    def begin_second_factor(self, *, password: str) -> second_factor_wire.TotpBegun:
+        """Begin to set up codes by time (TOTP).
+
+        POST /v1/me/second-factor
+        """
+        return self._connection.call(
+            second_factor_wire.TotpBegun,
+            "POST",
+            "/v1/me/second-factor",
+            body=second_factor_wire.BeginTotp(password=password),
+        )
+
     def change_password(self, *, current: str, password: str) -> None:
         """Change one's own password; ends the other sessions.
 
@@ -522,12 +588,55 @@ class Me(Noun):
             type(None), "POST", "/v1/me/password", body=people_wire.ChangePassword(current=current, password=password)
         )
 
+    def confirm_second_factor(self, *, code: str) -> second_factor_wire.RecoveryCodes:
+        """Let it count, with its first code; shows the recovery codes.
+
+        POST /v1/me/second-factor/confirm
+        """
+        return self._connection.call(
+            second_factor_wire.RecoveryCodes,
+            "POST",
+            "/v1/me/second-factor/confirm",
+            body=second_factor_wire.ConfirmTotp(code=code),
+        )
+
     def get(self) -> people_wire.WhoAmI:
         """Who asks, and what they may.
 
         GET /v1/me
         """
         return self._connection.call(people_wire.WhoAmI, "GET", "/v1/me")
+
+    def get_second_factor(self) -> second_factor_wire.SecondFactor:
+        """One's own second factor.
+
+        GET /v1/me/second-factor
+        """
+        return self._connection.call(second_factor_wire.SecondFactor, "GET", "/v1/me/second-factor")
+
+    def remove_second_factor(self, *, password: str, code: str) -> None:
+        """Remove one's own second factor; ends the other sessions.
+
+        POST /v1/me/second-factor/remove
+        """
+        self._connection.call(
+            type(None),
+            "POST",
+            "/v1/me/second-factor/remove",
+            body=second_factor_wire.PasswordAndCode(password=password, code=code),
+        )
+
+    def renew_recovery_codes(self, *, password: str, code: str) -> second_factor_wire.RecoveryCodes:
+        """New recovery codes; the old ones end.
+
+        POST /v1/me/second-factor/recovery-codes
+        """
+        return self._connection.call(
+            second_factor_wire.RecoveryCodes,
+            "POST",
+            "/v1/me/second-factor/recovery-codes",
+            body=second_factor_wire.PasswordAndCode(password=password, code=code),
+        )
 
 
 class Node(Noun):
@@ -633,6 +742,13 @@ class Operators(Noun):
         GET /v1/operators; needs `users.manage`
         """
         return self._listing(Page[people_wire.OperatorInfo], "/v1/operators", people_wire.ListOperators(q=q))
+
+    def remove_second_factor(self, operator: str) -> None:
+        """Remove an operator's second factor; ends every session.
+
+        DELETE /v1/operators/{operator}/second-factor; needs `users.manage`
+        """
+        self._connection.call(type(None), "DELETE", at("/v1/operators/{}/second-factor", operator))
 
     def reset_password(self, operator: str) -> people_wire.PasswordReset:
         """Give an operator a new password, shown once.
@@ -917,12 +1033,12 @@ class Sboms(Noun):
             sboms_wire.ComponentQuery(search=search),
         )
 
-    def document(self, name: str, version: str) -> Download:
+    def document(self, name: str, version: str, sha256: str) -> Download:
         """The bytes of an SBOM as they were sent, by their digest.
 
         GET /v1/artifacts/{name}/{version}/sbom/documents/{sha256}; needs `artifacts.read`
         """
-        return self._download(at("/v1/artifacts/{}/{}/sbom/documents/{}", name, version))
+        return self._download(at("/v1/artifacts/{}/{}/sbom/documents/{}", name, version, sha256))
 
     def get(self, name: str, version: str) -> sboms_wire.ArtifactSbom:
         """The SBOM of a version, and those it had before.
@@ -945,7 +1061,7 @@ class Sboms(Noun):
 
 
 class Sessions(Noun):
-    def create(self, *, name: str, password: str) -> people_wire.SessionStarted:
+    def create(self, *, name: str, password: str, code: str = "") -> people_wire.SessionStarted:
         """Sign in.
 
         POST /v1/sessions
@@ -954,7 +1070,7 @@ class Sessions(Noun):
             people_wire.SessionStarted,
             "POST",
             "/v1/sessions",
-            body=people_wire.NewSession(name=name, password=password),
+            body=people_wire.NewSession(name=name, password=password, code=code),
         )
 
     def end(self, session: str) -> None:
@@ -1115,6 +1231,7 @@ class Calls:
         self.audit = Audit(node)
         self.channels = Channels(node)
         self.devices = Devices(node)
+        self.fleets = Fleets(node)
         self.freeze = Freeze(node)
         self.groups = Groups(node)
         self.me = Me(node)
