@@ -51,7 +51,8 @@ def _list(call: Call) -> Page[wire.DeviceInfo]:
 def _counts(call: Call) -> wire.DeviceCounts:
     found = devices.counts(call.scope, call.node)
     return wire.DeviceCounts(
-        found.total, found.online, found.offline, found.never, found.held, found.decommissioned
+        found.total, found.online, found.offline, found.never, found.held, found.decommissioned, found.drifted,
+        found.conflict,
     )  # fmt: skip
 
 
@@ -148,6 +149,7 @@ def _info(view: DeviceView) -> wire.DeviceInfo:
         hold=hold_info(f"device {device.name}", device.hold) if device.hold else None,
         waiting_on=device.waiting_on,
         identity_conflict=device.identity_conflict_at is not None,
+        drifted=view.drifted,
     )
 
 

@@ -11,6 +11,7 @@ from tidegate.control.console import words
 from tidegate.control.domain.devices import Device
 from tidegate.control.services.devices import DeviceView
 from tidegate.wire.operator.common import MAX_OFFSET, MAX_TOTAL
+from tidegate.wire.selector import BadSelector
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,52 @@ class Chip:
     state: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Caret:
+    """Where a selector cannot be read: the line, and the mark under the place."""
+
+    line: str
+    mark: str
+    detail: str
+
+
+def caret(selector: str, error: Exception | None) -> Caret | None:
+    """None where it can be read, or is wrong in another way."""
+    if not isinstance(error, BadSelector):
+        return None
+    begin = max(0, error.position - 60)
+    line = " ".join(selector.split("\n"))[begin : error.position + 60]
+    return Caret(line, " " * (error.position - 1 - begin) + "^", error.errors[0].detail)
+
+
 def device_state(view: DeviceView) -> str:
     """The one state that matters most, by its name."""
     if not view.device.active:
         return "decommissioned"
-    return "held" if view.device.hold is not None else view.presence
+    if view.holds:
+        return "held"
+    return "drifted" if view.drifted else view.presence
 
 
-def device_why(device: Device, now: datetime) -> str:
+def device_states(view: DeviceView) -> list[str]:
+    """Everything that is true of it: presence first, then what keeps it from being as it should."""
+    if not view.device.active:
+        return ["decommissioned"]
+    conflict = view.device.identity_conflict_at is not None
+    also = (("held", bool(view.holds)), ("drifted", view.drifted), ("identity-conflict", conflict))
+    return [view.presence, *(name for name, true in also if true)]
+
+
+def device_why(view: DeviceView, now: datetime) -> str:
     """Why nothing is happening on it, or what is, in one line."""
+    device = view.device
     if not device.active:
         at = device.decommissioned_at
         return f"decommissioned {words.clock(at, now)}: every request with its identity is refused"
-    if device.hold is not None:
-        until = f" until {words.stamp(device.hold.until)}" if device.hold.until else ""
-        return f"held{until}: {words.shortened(device.hold.reason, 120)}"
+    for subject, hold in view.holds:
+        until = f" until {words.stamp(hold.until)}" if hold.until else ""
+        by = "" if subject.startswith("device ") else f" by {subject}"
+        return f"held{by}{until}: {words.shortened(hold.reason, 120)}"
     if device.in_progress:
         first = device.in_progress[0]
         return words.shortened(f"{first.state}: {first.detail}" if first.detail else first.state, 160)
@@ -74,7 +106,7 @@ def device_why(device: Device, now: datetime) -> str:
         return words.shortened(device.waiting_on, 160)
     if device.last_seen_at is None:
         return "enrolled, and has not sent a heartbeat yet"
-    return "nothing open"
+    return "runs something else than a rollout left there" if view.drifted else "nothing open"
 
 
 _FACTS = (

@@ -43,6 +43,8 @@ LOOKS: dict[str, tuple[str, str]] = {
     "never": ("quiet", "pending"),
     "drifted": ("back", "drifted"),
     "held": ("wait", "held"),
+    "frozen": ("wait", "freeze"),
+    "identity-conflict": ("bad", "warn"),
     "decommissioned": ("quiet", "decommissioned"),
     "restore": ("flow", "reverting"),
     # logs asked of a device

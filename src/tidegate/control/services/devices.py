@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from tidegate.control.store import devices as store
 from tidegate.control.store import enrollment as certificate_store
 from tidegate.control.store import groups as group_store
 from tidegate.control.store import holds as hold_store
+from tidegate.control.store.assignments import on_hold
 from tidegate.control.store.device_list import Counts
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DeviceId
@@ -49,14 +50,17 @@ class Search:
     version: str | None = None
     held: bool | None = None
     drifted: bool = False
+    conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device with its presence as of now."""
+    """A device with its presence as of now; `holds`: its own and its groups', by whose they are."""
 
     device: Device
     presence: Presence
+    holds: tuple[tuple[str, Hold], ...] = ()
+    drifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,41 @@ def listed(
             tags=dict(search.tags),
             artifact=search.artifact,
             version=search.version,
-            held=search.held,
+            held=_held(tx, scope, search),
             drifted=search.drifted,
+            conflict=search.conflict,
         )
         found = device_list.page(tx, scope.fleet_id, wanted, limit=limit + 1, offset=offset, after=after)
         total = device_list.count(tx, scope.fleet_id, wanted)
-    items = [DeviceView(one, domain.presence(one.last_seen_at, channel, interval)) for one in found[:limit]]
+        held_groups = group_store.held(tx, scope.fleet_id, engine.now(tx))
+        drifted = device_list.drifted_among(tx, [one.id for one in found])
+        now = engine.now(tx)
+    items = [
+        DeviceView(
+            one,
+            domain.presence(one.last_seen_at, channel, interval),
+            tuple(_own_and_groups(one, held_groups, now)),
+            one.id in drifted,
+        )
+        for one in found[:limit]
+    ]
     last = items[-1].device if len(found) > limit else None
     return DevicePage(items, total, (last.name, last.id) if last else None)
+
+
+def _held(tx: Connection, scope: Scope, search: Search) -> sa.ColumnElement[bool] | None:
+    if search.held is None:
+        return None
+    held = on_hold(tx, scope.fleet_id, engine.now(tx))
+    return held if search.held else sa.not_(held)
+
+
+def _own_and_groups(device: Device, groups: Mapping[str, Hold], now: datetime) -> Iterator[tuple[str, Hold]]:
+    if device.hold is not None and device.hold.in_force(now):
+        yield f"device {device.name}", device.hold
+    for name in device.groups:
+        if name in groups:
+            yield f"group {name}", groups[name]
 
 
 def _among(tx: Connection, scope: Scope, search: Search) -> tuple[sa.Select[Any], ...]:
@@ -147,10 +178,16 @@ def get(scope: Scope, node: Node, name: str) -> DeviceDetail:
         device = require(tx, scope, name)
         channel, interval = presence_facts(tx, scope)
         issued = certificate_store.of_device(tx, device.id, lock=False)
+        holds = _holds(tx, scope, device)
         return DeviceDetail(
-            DeviceView(device, domain.presence(device.last_seen_at, channel, interval)),
+            DeviceView(
+                device,
+                domain.presence(device.last_seen_at, channel, interval),
+                tuple(holds),
+                bool(device_list.drifted_among(tx, [device.id])),
+            ),
             [_certificate(one) for one in reversed(issued)],
-            _holds(tx, scope, device),
+            holds,
             store.events(tx, device.id, _MAX_EVENTS),
         )
 

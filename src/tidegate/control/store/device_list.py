@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Device, DeviceState, Presence
 from tidegate.control.store import devices as store
+from tidegate.control.store.assignments import on_hold
 from tidegate.control.store.schema import device_artifacts, device_tags, devices
 from tidegate.ids import DeviceId, FleetId
 
@@ -22,7 +24,8 @@ COUNT_LIMIT = 10_000
 class Filter:
     """Which devices; None and empty leave a question out. `offline_cutoff` is domain.devices.offline_cutoff's.
 
-    `among`: ids of devices, such as a group's members or what a selector matches; in all of them.
+    `among`: ids of devices, such as a group's members or what a selector matches; in all of them. `held`: the condition
+    itself, from `store.assignments.on_hold`.
     """
 
     state: DeviceState | None = "active"
@@ -33,19 +36,23 @@ class Filter:
     tags: dict[str, str] = field(default_factory=dict)
     artifact: str | None = None
     version: str | None = None
-    held: bool | None = None
+    held: sa.ColumnElement[bool] | None = None
     drifted: bool = False
+    conflict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of the living devices of a fleet, by presence; `held` ones are counted there too."""
+    """Of the living devices of a fleet, by presence; those held (by themselves or a group), drifted, or with an
+    identity conflict are counted there too."""
 
     total: int
     online: int
     offline: int
     never: int
     held: int
+    drifted: int
+    conflict: int
     decommissioned: int
 
 
@@ -73,12 +80,13 @@ def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, n
     seen = devices.c.last_seen_at
     never = sa.and_(living, seen.is_(None))
     offline = sa.and_(living, seen < offline_cutoff) if offline_cutoff is not None else sa.false()
-    held = sa.and_(living, devices.c.hold_reason.is_not(None), _not_past(devices.c.hold_until, now))
     query = sa.select(
         _count_if(living).label("total"),
         _count_if(never).label("never"),
         _count_if(offline).label("offline"),
-        _count_if(held).label("held"),
+        _count_if(sa.and_(living, on_hold(tx, fleet_id, now))).label("held"),
+        _count_if(sa.and_(living, _drifted())).label("drifted"),
+        _count_if(sa.and_(living, devices.c.identity_conflict_at.is_not(None))).label("conflict"),
         _count_if(sa.not_(living)).label("decommissioned"),
     ).where(devices.c.fleet_id == fleet_id)
     row = tx.execute(query).one()
@@ -88,16 +96,26 @@ def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, n
         offline=int(row.offline),
         never=int(row.never),
         held=int(row.held),
+        drifted=int(row.drifted),
+        conflict=int(row.conflict),
         decommissioned=int(row.decommissioned),
     )
 
 
+def drifted_among(tx: Connection, ids: Collection[DeviceId]) -> set[DeviceId]:
+    """Those of these devices on which something else runs than a rollout left there."""
+    query = sa.select(device_artifacts.c.device_id).distinct()
+    query = query.where(device_artifacts.c.drift_since.is_not(None), device_artifacts.c.device_id.in_(list(ids)))
+    return {DeviceId(row.device_id) for row in tx.execute(query)}
+
+
+def _drifted() -> sa.ColumnElement[bool]:
+    some = sa.select(device_artifacts.c.device_id).where(device_artifacts.c.drift_since.is_not(None))
+    return devices.c.id.in_(some)
+
+
 def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-
-def _not_past(until: sa.ColumnElement[Any], now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(until.is_(None), until > now)
 
 
 def _where(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
@@ -121,11 +139,11 @@ def _where(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Selec
             running = running.where(device_artifacts.c.running_version == wanted.version)
         query = query.where(devices.c.id.in_(running))
     if wanted.drifted:
-        drifted = sa.select(device_artifacts.c.device_id).where(device_artifacts.c.drift_since.is_not(None))
-        query = query.where(devices.c.id.in_(drifted))
+        query = query.where(_drifted())
+    if wanted.conflict:
+        query = query.where(devices.c.identity_conflict_at.is_not(None))
     if wanted.held is not None:
-        held = devices.c.hold_reason.is_not(None)
-        query = query.where(held if wanted.held else sa.not_(held))
+        query = query.where(wanted.held)
     return query
 
 

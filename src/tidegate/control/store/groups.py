@@ -103,6 +103,16 @@ def holds_on(tx: Connection, fleet_id: FleetId, device_id: DeviceId) -> list[tup
     return [(row.name, Hold(row.hold_reason, row.hold_until)) for row in found]
 
 
+def held(tx: Connection, fleet_id: FleetId, now: datetime) -> dict[str, Hold]:
+    """The groups on hold now, by name."""
+    query = sa.select(groups.c.name, groups.c.hold_reason, groups.c.hold_until).where(
+        groups.c.fleet_id == fleet_id,
+        groups.c.hold_reason.is_not(None),
+        sa.or_(groups.c.hold_until.is_(None), groups.c.hold_until > now),
+    )
+    return {row.name: Hold(row.hold_reason, row.hold_until) for row in tx.execute(query)}
+
+
 def held_selectors(tx: Connection, fleet_id: FleetId, now: datetime) -> list[str]:
     """The selectors of the groups on hold now."""
     query = sa.select(groups.c.selector).where(

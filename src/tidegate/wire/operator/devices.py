@@ -79,15 +79,20 @@ class DeviceInfo(Struct, frozen=True, kw_only=True):
     hold: HoldInfo | None
     waiting_on: str
     identity_conflict: bool
+    drifted: bool
 
 
 class DeviceCounts(Struct, frozen=True):
+    """`held`, `drifted` and `conflict` (of identities) are counted among the living ones, beside their presence."""
+
     total: int
     online: int
     offline: int
     never: int
     held: int
     decommissioned: int
+    drifted: int
+    conflict: int
 
 
 class CertificateInfo(Struct, frozen=True, kw_only=True):

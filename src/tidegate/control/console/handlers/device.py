@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from urllib.parse import quote
 
+from tidegate.control.console.holding import HOLD_HOURS, hold_until
 from tidegate.control.console.views import device_state, device_why, hardware_facts
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.console.waves import state_words
@@ -15,8 +15,6 @@ from tidegate.control.services.explain import Installed
 from tidegate.control.services.holds import HeldDevice
 from tidegate.errors import Refused, TidegateError
 
-#: How long a hold may be asked for; 0 is until somebody releases it.
-HOLD_HOURS = ((0, "until it is released"), (1, "1 h"), (8, "8 h"), (24, "1 d"), (168, "7 d"), (720, "30 d"))
 EVENTS = 20
 
 
@@ -43,7 +41,7 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
             "detail": detail,
             "device": device,
             "state": device_state(detail.view),
-            "why": device_why(device, visit.now),
+            "why": device_why(detail.view, visit.now),
             "presence": detail.view.presence,
             "installed": [(row, *installed_words(row)) for row in installed],
             "history": history,
@@ -86,12 +84,12 @@ def installed_words(row: Installed) -> tuple[str, str]:
 def event_tone(event: DeviceEvent) -> str:
     """Tone of a line of the history, by the state it speaks of."""
     for word, tone in (
+        ("enroll", "good"),
         ("fail", "bad"),
         ("conflict", "bad"),
         ("roll", "back"),
         ("drift", "back"),
         ("healthy", "good"),
-        ("enroll", "good"),
         ("hold", "wait"),
         ("decommission", "quiet"),
     ):
@@ -101,12 +99,9 @@ def event_tone(event: DeviceEvent) -> str:
 
 
 def hold(visit: Visit) -> Outcome:
-    name, hours = visit.params["name"], visit.text("hours", "0")
+    name = visit.params["name"]
     try:
-        if hours not in {str(known) for known, _ in HOLD_HOURS}:
-            raise wrong("hours", "must be one of the choices")
-        until = visit.now + timedelta(hours=int(hours)) if int(hours) else None
-        holds.hold(visit.scope, visit.node, HeldDevice(name), visit.text("reason"), until)
+        holds.hold(visit.scope, visit.node, HeldDevice(name), visit.text("reason"), hold_until(visit))
     except Refused as error:
         return _show(visit, name, error)
     return Go(f"/devices/{quote(name)}", "held")

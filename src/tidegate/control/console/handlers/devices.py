@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlencode
 
-from tidegate.control.console.views import Chip, Slice, device_state, device_why
+from tidegate.control.console.views import Chip, Slice, device_states, device_why
 from tidegate.control.console.visit import Outcome, Page, Show, Visit
 from tidegate.control.services import devices, groups
 from tidegate.control.services.devices import Search
@@ -30,6 +30,8 @@ def _search(visit: Visit) -> tuple[Search, str]:
         "offline": Search(text=text, presence="offline"),
         "never": Search(text=text, presence="never"),
         "held": Search(text=text, held=True),
+        "drifted": Search(text=text, drifted=True),
+        "identity-conflict": Search(text=text, conflict=True),
         "decommissioned": Search(state="decommissioned", text=text),
     }
     chosen = known.get(which, Search(text=text))
@@ -52,6 +54,8 @@ def _chips(visit: Visit, counts: Counts, which: str) -> list[Chip]:
         ("offline", "offline", counts.offline, "offline"),
         ("never", "not seen yet", counts.never, "never"),
         ("held", "held", counts.held, "held"),
+        ("drifted", "drifted", counts.drifted, "drifted"),
+        ("identity-conflict", "identity-conflict", counts.conflict, "identity-conflict"),
         ("decommissioned", "decommissioned", counts.decommissioned, "decommissioned"),
     )
     return [
@@ -83,7 +87,7 @@ def listed(visit: Visit) -> Outcome:
         "Devices",
         {
             "counts": counts,
-            "rows": [(view, device_state(view), device_why(view.device, visit.now)) for view in page.items],
+            "rows": [(view, device_states(view), device_why(view, visit.now)) for view in page.items],
             "slice": Slice(offset, len(page.items), page.total, SIZE, asked),
             "chips": _chips(visit, counts, which),
             "groups": _groups(visit),

@@ -52,11 +52,17 @@ def _needs(visit: Visit, open_rollouts: Iterable[RolloutDetail], drifted: int) -
     needs = _rollout_needs(open_rollouts)
     if drifted:
         what = words.plural(drifted, "device runs", "devices run") + " something else than a rollout left there"
-        needs.append(Need("back", "drifted", what, "It is not repaired by itself.", "#drift", "See what drifted"))
+        needs.append(
+            Need(
+                "back", "drifted", what, "It is not repaired by itself.", "/devices?filter=drifted", "See what drifted"
+            )
+        )
     if scope.allows("devices.read"):
         frozen = holds.freeze(scope, node)
         if frozen is not None:
-            needs.append(Need("wait", "held", "The whole fleet is held", frozen.reason, "/devices", "See devices"))
+            until = f" Until {words.stamp(frozen.until)}." if frozen.until else ""
+            why = f"{words.ended(frozen.reason)}{until} Nothing is served, no leave is given."
+            needs.append(Need("wait", "freeze", f"Fleet {scope.fleet} is frozen", why, "/freeze", "See the freeze"))
     for warning in trust.warnings(scope, node):
         if warning.kind == chrome.CONVENIENCE:
             needs.append(Need("wait", "warn", "Convenience trust domain", warning.text, "/trust#move", "Move the keys"))
@@ -105,9 +111,9 @@ def shown(visit: Visit) -> Outcome:
         else ()
     )
     drifted = explain.drifted(scope, node, DRIFTED) if may_devices else ()
-    needs = _needs(visit, in_flight, len(drifted))
     by_person = sum(1 for one in in_flight if one.state in (RolloutState.HALTED, RolloutState.WAITING_FOR_APPROVAL))
     counts = devices.counts(scope, node) if may_devices else None
+    needs = _needs(visit, in_flight, counts.drifted if counts else 0)
     fields = _field(explain.versions_in_the_field(scope, node)) if may_devices else []
     return Show(
         "overview.html",
@@ -124,6 +130,7 @@ def shown(visit: Visit) -> Outcome:
             "rows": [(one, waves.picture(one, visit.now), waves.failures(one)) for one in in_flight],
             "fields": [(one, bar([(n, shade) for _, shade, n in one.shares], _label(one))) for one in fields],
             "drifted": drifted,
+            "drifted_count": counts.drifted if counts else 0,
             "trust": trust.status(scope, node) if scope.allows("trust.read") else None,
         },
     )
