@@ -149,6 +149,17 @@ def test_one_device_from_the_printed_command_to_its_decommissioning(tmp_path: Pa
             ended = until(lambda path=path: _ended(api.call("GET", path)), processes.tail("agent"))
             assert ended["state"] == state, ended
         assert "allowlist has no log source" in ended["reason"]
+        key_file = tmp_path / "admin.session"
+        key_file.write_text(str(api.secret))
+        pulled = subprocess.run(
+            [*live.TIDEGATE, "--url", node.console_url, "--ca", str(node.ca), "--key-file", str(key_file),
+             "device", "logs", "cam-7", "app"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (pulled.stdout, pulled.returncode) == ("camera started\n", 0), pulled.stderr
+        said = processes.tail("agent")
+        for line in ("connected to", "install of vad, goal 1: healthy", "install of vad, goal 2: rolled_back: "):
+            assert line in said
 
         key = (prefix / "state/identity/current.pem").read_bytes()
         install(minted["installer"]["command"], "", prefix)

@@ -232,6 +232,9 @@ class Daemon:
         self._beat_backoff.reset()
         if self._connection.accepted():
             self._renewal.settled()
+        if self._standing.connection != CONNECTED:
+            enrolled = self._connection.enrollment
+            log.info("connected to %s as %s of fleet %s", enrolled.channel_url, enrolled.device, enrolled.fleet)
         self._standing.connection, self._standing.last_contact = CONNECTED, self._clock.now()
         self._interval = min(max(1, answer.interval_seconds), INTERVAL_SECONDS_MAX)
         self._take_bundle(answer)

@@ -15,6 +15,7 @@ from tidegate.agent.payloads.base import NotTaken, Payload
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Attempt, Fetched, Record, Release
 from tidegate.agent.transaction.steps import AskLeave, Check, Clean, Fetch, Restore, RunProbe, Stage, Step, Switch, Tell
+from tidegate.agent.words import plain
 from tidegate.errors import Defect, Refused, TidegateError, Unavailable
 from tidegate.wire.descriptor import Descriptor
 from tidegate.wire.device import LeaveRequest, Report
@@ -84,6 +85,8 @@ class Performer:
     def _tell(self, step: Tell, record: Record, life: Life) -> None:
         order = record.order
         version = running_version(self._parts.payloads, order.artifact)
+        goal = order.goal.version if order.goal else "nothing"
+        _log.info("%s of %s, goal %s: %s", order.kind.value, order.artifact, goal, _in_a_line(step))
         try:
             self.report(order.work, step.state, version, step.reason, step.output)
         except (OSError, Unavailable) as error:
@@ -249,6 +252,10 @@ class Performer:
         if payload is None:
             raise Unavailable(f"cannot tell what kind of artifact {record.order.artifact} is")
         return payload
+
+
+def _in_a_line(step: Tell) -> str:
+    return plain(f"{step.state}: {step.reason}" if step.reason else step.state)
 
 
 def words(error: Exception) -> str:

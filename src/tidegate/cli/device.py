@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.logs import log_cancel, log_requests, logs
 from tidegate.cli.token import show_minted
 from tidegate.errors import Invalid
 
@@ -138,6 +139,10 @@ def recover(cli: Cli, name: str, expires_seconds: int | None) -> None:
     """Mint a token that gives the device a new key under the same record."""
     body = {} if expires_seconds is None else {"expires_in_seconds": expires_seconds}
     show_minted(cli, cli.client.call("POST", f"{_path(name)}/recover", body=body, creates=True))
+
+
+for command in (logs, log_requests, log_cancel):
+    commands.add_command(command)
 
 
 def hold_body(reason: str, until: str | None) -> dict[str, str]:

@@ -39,6 +39,7 @@ class Api:
     def __init__(self, url: str, ca: Path, secret: str = "") -> None:
         self.url = url
         self.ca = ca
+        self.secret = secret
         self._pool = urllib3.PoolManager(ca_certs=str(ca), timeout=urllib3.Timeout(connect=5, read=60), retries=False)
         self._headers = {"authorization": f"Bearer {secret}"} if secret else {}
 

@@ -73,7 +73,7 @@ OPERATIONS = (
     Operation(
         method="POST", path="/v1/devices/{device}/logs", permission="devices.write", tag="devices", handler=_ask,
         summary="Ask a device for the end of one of its log sources", body=wire.NewLogRequest,
-        answer=wire.LogRequestInfo, status=201,
+        answer=wire.LogRequestInfo, status=201, name="devices.ask_log",
     ),
     Operation(
         method="GET", path="/v1/devices/{device}/logs", permission="devices.read", tag="devices", handler=_list,
@@ -87,6 +87,7 @@ OPERATIONS = (
     Operation(
         method="DELETE", path="/v1/devices/{device}/logs/{request}", permission="devices.write", tag="devices",
         handler=_cancel, summary="Cancel a log request that waits", status=204,
+        name="devices.cancel_log",
     ),
 )  # fmt: skip
 
@@ -94,5 +95,6 @@ ROUTES = (
     RawRoute(
         method="GET", path="/v1/devices/{device}/logs/{request}/bundle", permission="devices.write", tag="devices",
         endpoint=_bundle, summary="The log, packed with gzip as the device sent it", media_type="application/gzip",
+        name="devices.log_bundle",
     ),
 )  # fmt: skip

@@ -1,0 +1,93 @@
+"""`tidegate device logs` and `log-requests`: the end of a device's log, asked for, waited for, read."""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.names import DEVICE
+from tidegate.cli.output import gives
+from tidegate.errors import Conflict, Unavailable
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.logs import LogRequestInfo
+
+_POLL_SECONDS = 1.0
+_COLUMNS = ("id", "source", "state", "size_bytes", "requested_at", "requested_by", "reason")
+
+
+@click.command("logs")
+@click.argument("name", type=DEVICE)
+@click.argument("source")
+@click.option("--max-bytes", default=1 << 20, show_default=True, type=click.IntRange(1024, 16 << 20))
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Save it packed (gzip) here.")
+@click.option("--timeout", default=300, show_default=True, type=click.IntRange(0), help="Seconds to wait for it.")
+@gives(LogRequestInfo)
+@pass_cli
+def logs(cli: Cli, name: str, source: str, max_bytes: int, output: Path | None, timeout: int) -> None:
+    """Print the end of the log SOURCE of device NAME: one that its owner allows.
+
+    The device sends it when it next calls. The request goes on after the timeout, for a day.
+    """
+    request = cli.client.devices.ask_log(name, source=source, max_bytes=max_bytes)
+    request = _wait(cli, request, time.monotonic() + timeout)
+    if request.state != "received":
+        why = f": {request.reason}" if request.reason else ""
+        raise Conflict(f"cannot print the log {source} of {name}: request {request.id} is {request.state}{why}")
+    packed = cli.client.devices.log_bundle(name, str(request.id))
+    if output is not None:
+        packed.save(output)
+        cli.out.say(f"saved in {output}")
+    if cli.out.as_json or output is not None:
+        cli.out.data(request, lambda: None)
+        return
+    for piece in _unpacked(packed):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()
+
+
+@click.command("log-requests")
+@click.argument("name", type=DEVICE)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
+@click.option("--cursor", default="")
+@gives(Page[LogRequestInfo])
+@pass_cli
+def log_requests(cli: Cli, name: str, limit: int, cursor: str) -> None:
+    """What was asked of the logs of device NAME, the newest first."""
+    cli.out.page(cli.client.devices.logs(name).page(limit=limit, cursor=cursor), _COLUMNS)
+
+
+@click.command("log-cancel")
+@click.argument("name", type=DEVICE)
+@click.argument("request", type=click.IntRange(1))
+@pass_cli
+def log_cancel(cli: Cli, name: str, request: int) -> None:
+    """Ask device NAME no more for REQUEST."""
+    cli.client.devices.cancel_log(name, str(request))
+    cli.out.say(f"request {request} is cancelled")
+
+
+def _wait(cli: Cli, request: LogRequestInfo, ends: float) -> LogRequestInfo:
+    """Until the device has answered. Raises `Unavailable` when it has not in time."""
+    with cli.out.progress(f"waiting for {request.device}", None):
+        while request.state == "waiting":
+            if time.monotonic() >= ends:
+                raise Unavailable(
+                    f"cannot print the log {request.source} of {request.device} yet: it has not called; request"
+                    f" {request.id} waits until {request.expires_at:%Y-%m-%d %H:%M} UTC, see tidegate device"
+                    f" log-requests {request.device}"
+                )
+            cli.client.pause(_POLL_SECONDS)
+            request = cli.client.devices.get_log(request.device, str(request.id))
+    return request
+
+
+def _unpacked(packed: Iterable[bytes]) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(wbits=31)
+    for piece in packed:
+        yield unpacker.decompress(piece)
