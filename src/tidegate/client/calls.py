@@ -23,6 +23,7 @@ from tidegate.wire.operator import node as node_wire
 from tidegate.wire.operator import people as people_wire
 from tidegate.wire.operator import roles as roles_wire
 from tidegate.wire.operator import rollouts as rollouts_wire
+from tidegate.wire.operator import runs as runs_wire
 from tidegate.wire.operator import sboms as sboms_wire
 from tidegate.wire.operator import second_factor as second_factor_wire
 from tidegate.wire.operator import tokens as tokens_wire
@@ -1008,6 +1009,87 @@ class Rollouts(Noun):
         return self._connection.call(rollouts_wire.Timeline, "GET", at("/v1/rollouts/{}/timeline", rollout))
 
 
+class Running(Noun):
+    def devices(
+        self,
+        *,
+        artifact: str = "",
+        version: str = "",
+        group: str = "",
+        selector: str = "",
+        show: Literal["all", "drifted", "withdrawn", "unreported"] = "all",
+    ) -> Listing[runs_wire.RunsDevice]:
+        """What runs where, device by device.
+
+        GET /v1/running/devices; needs `devices.read`
+        """
+        return self._listing(
+            Page[runs_wire.RunsDevice],
+            "/v1/running/devices",
+            runs_wire.RunsPageQuery(artifact=artifact, version=version, group=group, selector=selector, show=show),
+        )
+
+    def export(
+        self,
+        *,
+        artifact: str = "",
+        version: str = "",
+        group: str = "",
+        selector: str = "",
+        show: Literal["all", "drifted", "withdrawn", "unreported"] = "all",
+        format: Literal["csv", "jsonl"] = "csv",
+    ) -> Download:
+        """What runs where as CSV or JSON lines, the whole of it in a stable order.
+
+        GET /v1/running/export; needs `devices.read`
+        """
+        return self._download(
+            "/v1/running/export",
+            runs_wire.ExportRuns(
+                artifact=artifact, version=version, group=group, selector=selector, show=show, format=format
+            ),
+        )
+
+    def totals(
+        self,
+        *,
+        artifact: str = "",
+        version: str = "",
+        group: str = "",
+        selector: str = "",
+        show: Literal["all", "drifted", "withdrawn", "unreported"] = "all",
+    ) -> runs_wire.RunsTotals:
+        """How many devices have reported, drifted, and run what is withdrawn.
+
+        GET /v1/running/totals; needs `devices.read`
+        """
+        return self._connection.call(
+            runs_wire.RunsTotals,
+            "GET",
+            "/v1/running/totals",
+            query=runs_wire.RunsQuery(artifact=artifact, version=version, group=group, selector=selector, show=show),
+        )
+
+    def versions(
+        self,
+        *,
+        artifact: str = "",
+        version: str = "",
+        group: str = "",
+        selector: str = "",
+        show: Literal["all", "drifted", "withdrawn", "unreported"] = "all",
+    ) -> Listing[runs_wire.RunsVersion]:
+        """How many devices run each version of each artifact.
+
+        GET /v1/running; needs `devices.read`
+        """
+        return self._listing(
+            Page[runs_wire.RunsVersion],
+            "/v1/running",
+            runs_wire.RunsPageQuery(artifact=artifact, version=version, group=group, selector=selector, show=show),
+        )
+
+
 class Sboms(Noun):
     def attach(self, name: str, version: str, *, upload: str, idempotency_key: str = "") -> sboms_wire.SbomInfo:
         """Attach a sealed upload as the SBOM; it is checked soon after.
@@ -1240,6 +1322,7 @@ class Calls:
         self.operators = Operators(node)
         self.roles = Roles(node)
         self.rollouts = Rollouts(node)
+        self.running = Running(node)
         self.sboms = Sboms(node)
         self.sessions = Sessions(node)
         self.tokens = Tokens(node)

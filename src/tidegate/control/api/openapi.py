@@ -1,8 +1,11 @@
-"""OpenAPI 3.1 from the table of operations."""
+"""OpenAPI 3.1 from the table of operations (SPEC section 13).
+
+Every status that an operation can answer is listed: a client made from the document handles all of them, and what is
+answered beyond them is a mistake here (tests/api/test_schemathesis.py asks for it).
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import tidegate
+from tidegate.control.api import names, parameters
+from tidegate.control.api.examples import BODIES
 from tidegate.control.api.operations import IDEMPOTENCY_KEY, Operation, RawRoute
 from tidegate.control.domain.access import Scope
 from tidegate.control.services.node import Node
@@ -18,9 +23,47 @@ from tidegate.wire.problem import PROBLEM_JSON, Problem
 
 PATH = "/v1/openapi.json"
 _REF = "#/components/schemas/{name}"
-_PARAMETER = re.compile(r"\{([a-z_]+)(?::[a-z]+)?\}")
+_JSON = "application/json"
 
 Call = Operation | RawRoute
+
+#: What each refusal means, wherever it is answered; the body is a problem.
+_PROBLEMS = {
+    400: ("malformed", "Not the syntax that was promised: broken JSON, a missing Content-Type, U+0000 in the address."),
+    401: ("unauthenticated", "No credential, or one that is not accepted."),
+    403: ("forbidden", "A permission is missing; `permission` names it."),
+    404: ("absent", "Absent, or not visible to the one who asks: both answer alike."),
+    409: ("conflict", "Not in a state that allows this, a name is taken, or an Idempotency-Key is in use."),
+    413: ("too-large", "More than the limit that `detail` names."),
+    422: ("invalid", "An input breaks a rule; `errors` names each field as a JSON pointer, and its rule."),
+    429: ("too-many", "Too many attempts; try again after Retry-After."),
+    503: ("unavailable", "Not possible for now; the same request may succeed after Retry-After."),
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "`Bearer`"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+}
+_ABOUT = """\
+Errors are problems (RFC 9457) with `application/problem+json`: compare the last part of `type`; `detail` is for people.
+
+Lists take `limit` (50, at most 200), `offset` (at most 10,000) for pages that people turn, or `cursor` (the
+`next_cursor` of the slice before) for a walk that stays stable while others write. `total` is exact up to 10,000.
+
+A POST that creates takes an `Idempotency-Key`. Every call takes `fleet`. Times are RFC 3339 in UTC, durations whole
+seconds. Fields may be added to answers; unknown fields in requests are refused by name.
+"""
+_TAGS = {
+    "artifacts": "Published, immutable versions, and the uploads that become one.",
+    "audit": "Who did what: one chain per fleet and one of the node.",
+    "devices": "Devices: who they are, what holds them, what they run.",
+    "enrollment": "How a machine becomes a device.",
+    "groups": "Sets of devices.",
+    "node": "The node itself.",
+    "people": "Operators, sessions, roles and API keys.",
+    "rollouts": "One version to many devices, in widening waves.",
+    "trust": "The trust domain: keys, thresholds, expiries.",
+}
 
 
 def route(calls: Sequence[Call]) -> RawRoute:
@@ -41,30 +84,42 @@ def route(calls: Sequence[Call]) -> RawRoute:
 def document(calls: Sequence[Call]) -> dict[str, Any]:
     """The whole document."""
     schemas = _Schemas(calls)
+    named = names.names(calls)
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
-        path = _PARAMETER.sub(r"{\1}", call.path)
-        paths.setdefault(path, {})[call.method.lower()] = _operation(call, schemas)
+        name = named[call.method, call.path]
+        paths.setdefault(parameters.plain(call.path), {})[call.method.lower()] = _operation(call, name, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Tidegate operator API",
             "version": tidegate.__version__,
             "summary": "Signed software delivery to fleets of edge devices.",
+            "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
+        "tags": [
+            {"name": tag, "description": _TAGS[tag]} if tag in _TAGS else {"name": tag}
+            for tag in sorted({call.tag for call in calls})
+        ],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (`tg_…`) or a session."}
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key (`tg_…`), or the secret of a session (`POST /v1/sessions`).",
+                }
             },
             "responses": {
-                "problem": {
-                    "description": "Refused or not possible now (RFC 9457).",
+                name: {
+                    "description": said,
+                    "headers": _HEADERS.get(status, {}),
                     "content": {PROBLEM_JSON: {"schema": schemas.of(Problem)}},
                 }
+                for status, (name, said) in _PROBLEMS.items()
             },
         },
     }
@@ -74,10 +129,11 @@ class _Schemas:
     """msgspec's schemas of every type that a call names."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        types: list[Any] = [Problem]
+        types: list[Any] = [Problem, parameters.FLEET]
         for call in calls:
-            wanted = (call.query, call.body, call.answer) if isinstance(call, Operation) else (call.query,)
-            types += [kind for kind in wanted if kind is not None]
+            body = call.body if isinstance(call, Operation) else None
+            types += [kind for kind in (call.query, body, call.answer) if kind is not None]
+            types += parameters.of_path(call.path).values()
         self._types = list(dict.fromkeys(types))
         found, self.components = msgspec.json.schema_components(self._types, ref_template=_REF)
         self._found: dict[Any, dict[str, Any]] = dict(zip(self._types, found, strict=True))
@@ -91,51 +147,71 @@ class _Schemas:
         return schema
 
 
-def _operation(call: Call, schemas: _Schemas) -> dict[str, Any]:
+def _operation(call: Call, name: names.Name, schemas: _Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": _name(call),
+        "operationId": name.operation_id,
         "summary": call.summary,
         "tags": [call.tag],
         "parameters": _parameters(call, schemas),
-        "responses": {"default": {"$ref": "#/components/responses/problem"}},
+        "responses": {str(call.status if call.answer or isinstance(call, RawRoute) else 204): _answer(call, schemas)},
         "security": [] if call.public else [{"bearer": []}],
         "x-permission": call.permission,
     }
-    if isinstance(call, RawRoute):
-        described["responses"][str(call.status)] = {
-            "description": "Done.",
-            "content": {call.media_type: {}},
-        }
-        return described
-    if call.body is not None:
+    for status in _refusals(call):
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"}
+    if isinstance(call, RawRoute) and call.bounded_by:
+        content: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schemas.of(call.body)}},
+            "description": f"Bounded by {call.bounded_by}.",
+            "content": content,
         }
-    if call.answer is None:
-        described["responses"]["204"] = {"description": "Done."}
-    else:
-        described["responses"][str(call.status)] = {
-            "description": "Done.",
-            "content": {"application/json": {"schema": schemas.of(call.answer)}},
+    if isinstance(call, Operation) and call.body is not None:
+        content = {"schema": schemas.of(call.body)}
+        if str(name) in BODIES:
+            content["examples"] = {label: {"value": value} for label, value in BODIES[str(name)].items()}
+        described["requestBody"] = {
+            "required": True,
+            "description": f"At most {call.body_bytes} bytes.",
+            "content": {_JSON: content},
         }
     return described
 
 
-def _name(call: Call) -> str:
-    """A unique name that reads: ``post_operators_operator_disable``."""
-    parts = [part.strip("{}").split(":")[0].replace("-", "_").replace(".", "_") for part in call.path.split("/")]
-    return "_".join([call.method.lower(), *[part for part in parts if part and part != "v1"]])
+def _answer(call: Call, schemas: _Schemas) -> dict[str, Any]:
+    if call.answer is not None:
+        return {"description": "Done.", "content": {_JSON: {"schema": schemas.of(call.answer)}}}
+    if isinstance(call, RawRoute):
+        kind = {} if call.media_type == _JSON else {"schema": {"type": "string", "format": "binary"}}
+        return {"description": "The bytes.", "content": {call.media_type: kind}}
+    return {"description": "Done; there is nothing to say."}
+
+
+def _refusals(call: Call) -> list[int]:
+    """Every status that refuses this call; a defect of ours (500) is not among them."""
+    body = call.body is not None if isinstance(call, Operation) else bool(call.bounded_by)
+    found = {400, 422, 429, 503}
+    if not call.public:
+        found |= {401, 403, 404}
+    elif body:
+        found |= {401, 403}
+    if "{" in call.path or isinstance(call, RawRoute):
+        found.add(404)
+    if call.method != "GET":
+        found.add(409)
+    if body:
+        found.add(413)
+    return sorted(found)
 
 
 def _parameters(call: Call, schemas: _Schemas) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(call.path)
+        {"name": name, "in": "path", "required": True, "schema": schemas.of(kind)}
+        for name, kind in parameters.of_path(call.path).items()
     ]
     if not call.public:
         found.append({
-            "name": "fleet", "in": "query", "schema": {"type": "string", "default": "default"},
+            "name": "fleet", "in": "query", "schema": {**schemas.of(parameters.FLEET), "default": "default"},
             "description": "The fleet that is meant.",
         })  # fmt: skip
     if call.query is not None:
@@ -148,6 +224,7 @@ def _parameters(call: Call, schemas: _Schemas) -> list[dict[str, Any]]:
     if isinstance(call, Operation) and call.creates and not call.public:
         found.append({
             "name": IDEMPOTENCY_KEY, "in": "header", "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
-            "description": "Creates at most once; asked again it gives the same answer.",
+            "description": "Creates at most once; asked again within 48 hours it gives the same answer, or 409 with the"
+            " id where the answer bore a secret.",
         })  # fmt: skip
     return found

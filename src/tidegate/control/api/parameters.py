@@ -11,14 +11,16 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from tidegate.wire.device import ArtifactName, DeviceName, Version
+from tidegate.wire.device import ArtifactName, DeviceName, Sha256, Version
 from tidegate.wire.operator.artifacts import UploadId
 from tidegate.wire.operator.people import OperatorName
 
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, Meta(min_length=1, max_length=128)]
 
-_IN_PATH = re.compile(r"\{([a-z_]+)(?::[a-z]+)?\}")
+FLEET = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+
+_IN_PATH = re.compile(r"\{([a-z_][a-z_0-9]*)(?::[a-z]+)?\}")
 
 #: By the name in the path; what is not here is `Text`.
 KINDS: Mapping[str, Any] = {
@@ -31,6 +33,7 @@ KINDS: Mapping[str, Any] = {
     "name": ArtifactName,
     "version": Version,
     "upload": UploadId,
+    "sha256": Sha256,
 }
 
 
