@@ -80,7 +80,7 @@ def test_what_it_says(text: str, expected: bool) -> None:
         ('Arch == "x"', 1, "there is no column Arch; did you mean arch?"),
         ("ram_byte > 1", 1, "did you mean ram_bytes?"),
         ("cores > 1", 1, "did you mean cpu_count?"),
-        ('tag.site == "a"', 1, "did you mean tags.KEY?"),
+        ('tag.site == "a"', 1, "did you mean tags.site?"),
         ('declard.site == "a"', 1, "did you mean declared.site?"),
         ('group == "lab"', 1, "give the group itself as the target"),
         ('accelerators == "gpu"', 1, 'accelerators is a set: ask for "…" in accelerators'),

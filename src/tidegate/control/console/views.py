@@ -11,7 +11,7 @@ from tidegate.control.console import words
 from tidegate.control.domain.devices import Device
 from tidegate.control.services.devices import DeviceView
 from tidegate.wire.operator.common import MAX_OFFSET, MAX_TOTAL
-from tidegate.wire.selector import BadSelector
+from tidegate.wire.selector import BadSelector, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,16 @@ class Caret:
     detail: str
 
 
-def caret(selector: str, error: Exception | None) -> Caret | None:
-    """None where it can be read, or is wrong in another way."""
-    if not isinstance(error, BadSelector):
-        return None
-    begin = max(0, error.position - 60)
-    line = " ".join(selector.split("\n"))[begin : error.position + 60]
-    return Caret(line, " " * (error.position - 1 - begin) + "^", error.errors[0].detail)
+def caret(selector: str) -> Caret | None:
+    """None where there is none, or it can be read."""
+    try:
+        if selector:
+            parse(selector)
+    except BadSelector as error:
+        begin = max(0, error.position - 60)
+        line = " ".join(selector.split("\n"))[begin : error.position + 60]
+        return Caret(line, " " * (error.position - 1 - begin) + "^", error.errors[0].detail)
+    return None
 
 
 def device_state(view: DeviceView) -> str:

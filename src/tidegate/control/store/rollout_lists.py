@@ -57,6 +57,8 @@ def page(tx: Connection, fleet_id: FleetId, wanted: RolloutFilter) -> tuple[list
         query = query.where(rollouts.c.state.not_in(sorted(ENDED)))
     if wanted.artifact:
         query = query.where(rollouts.c.artifact_name == wanted.artifact)
+    if wanted.group:
+        query = query.where(rollouts.c.target == json.dumps({"group": wanted.group}))
     total = paging.total(tx, query)
     if wanted.before is not None:
         query = query.where(rollouts.c.id < wanted.before)

@@ -156,7 +156,8 @@ class _Parser:
     def _meant(self, text: str) -> str:
         other = OTHER_NAMES.get(text.lower().split(".")[0])
         if other is not None and (other in self._columns or other == "tags.KEY"):
-            return f"did you mean {other}? "
+            key = text.partition(".")[2]
+            return f"did you mean {other.replace('KEY', key) if key else other}? "
         names = [name for name in self._columns if not name.endswith(".")]
         prefix, dot, key = text.partition(".")
         if dot:

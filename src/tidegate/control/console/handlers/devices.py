@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlencode
 
-from tidegate.control.console.views import Chip, Slice, device_states, device_why
+from tidegate.control.console.views import Chip, Slice, caret, device_states, device_why
 from tidegate.control.console.visit import Outcome, Page, Show, Visit
 from tidegate.control.services import devices, groups
 from tidegate.control.services.devices import Search
@@ -92,6 +92,7 @@ def listed(visit: Visit) -> Outcome:
             "chips": _chips(visit, counts, which),
             "groups": _groups(visit),
             "asked": dict(asked),
+            "caret": caret(visit.ask("where").strip()),
         },
         problem=problem,
     )

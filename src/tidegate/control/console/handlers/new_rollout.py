@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tidegate.control.console import waves, words
+from tidegate.control.console.views import caret
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
 from tidegate.control.domain.rollouts.strategy import MAX_WAVES
 from tidegate.control.services import artifacts, groups, rollouts
@@ -20,7 +21,12 @@ from tidegate.wire.operator.artifacts import ListArtifacts
 MOST = 200
 APPROVALS = (("auto", "auto"), ("manual", "manual"))
 PROBES = (("", "none"), ("exec", "exec"), ("http", "http"), ("file", "file"))
-TARGETS = (("everyone", "the whole fleet"), ("group", "a group"), ("devices", "named devices"))
+TARGETS = (
+    ("everyone", "the whole fleet"),
+    ("group", "a group"),
+    ("selector", "a selector"),
+    ("devices", "named devices"),
+)
 _PROBE_FIELDS = ("attempts", "timeout", "initial_delay", "interval")
 #: No exponents: a short one writes a number of a gigabyte.
 _SHARE = re.compile(r"\d{1,3}(?:\.\d{1,10})?")
@@ -43,6 +49,7 @@ class Typed:
     artifact: str = ""
     target: str = "everyone"
     group: str = ""
+    selector: str = ""
     devices: str = ""
     skip_incompatible: bool = False
     baseline: bool = False
@@ -166,6 +173,7 @@ def request_of(form: Typed) -> NewRollout:
     names = tuple(name for name in _NAMES.split(form.devices) if name)
     target = Target(
         group=form.group if form.target == "group" else None,
+        selector=form.selector if form.target == "selector" else None,
         devices=names if form.target == "devices" else None,
         everyone=form.target == "everyone",
     )
@@ -184,7 +192,7 @@ def request_of(form: Typed) -> NewRollout:
     return request
 
 
-_FIELD_OF = re.compile(r"/(?:strategy/(?P<setting>[a-z_]+)|target/(?P<target>devices|group)(?:/\d+)?)")
+_FIELD_OF = re.compile(r"/(?:strategy/(?P<setting>[a-z_]+)|target/(?P<target>devices|group|selector)(?:/\d+)?)")
 
 
 def at_fields(error: TidegateError) -> TidegateError:
@@ -200,8 +208,10 @@ def at_fields(error: TidegateError) -> TidegateError:
 
 
 def begin(visit: Visit) -> Outcome:
-    """The empty form, with the artifact that was asked for."""
-    return _page(visit, Typed(artifact=visit.ask("artifact")), quiet=True)
+    """The empty form, with the artifact or group that was asked for."""
+    group = visit.ask("group")
+    typed = Typed(artifact=visit.ask("artifact"), target="group" if group else "everyone", group=group)
+    return _page(visit, typed, quiet=True)
 
 
 def again(visit: Visit) -> Outcome:
@@ -251,6 +261,7 @@ def _page(
             "form": form,
             "options": options,
             "groups": [group.name for group in names],
+            "caret": caret(form.selector),
             "targets": TARGETS,
             "approvals": APPROVALS,
             "probes": PROBES,

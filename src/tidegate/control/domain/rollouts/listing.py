@@ -12,10 +12,11 @@ from tidegate.ids import RolloutId
 
 @dataclass(frozen=True, slots=True)
 class RolloutFilter:
-    """`states`, `artifact`, `open_only` narrow; `before` walks: rollouts with smaller ids (newest come first)."""
+    """`states`, `artifact`, `group` (the target), `open_only` narrow; `before` walks: rollouts with smaller ids (newest come first)."""
 
     states: frozenset[RolloutState] = frozenset()
     artifact: str = ""
+    group: str = ""
     open_only: bool = False
     limit: int = 50
     offset: int = 0
