@@ -39,7 +39,7 @@ def logs(cli: Cli, name: str, source: str, max_bytes: int, output: Path | None, 
     if request.state != "received":
         why = f": {request.reason}" if request.reason else ""
         raise Conflict(f"cannot print the log {source} of {name}: request {request.id} is {request.state}{why}")
-    packed = cli.client.devices.log_bundle(name, str(request.id))
+    packed = cli.client.devices.log_bundle(name, request.id)
     if output is not None:
         packed.save(output)
         cli.out.say(f"saved in {output}")
@@ -68,7 +68,7 @@ def log_requests(cli: Cli, name: str, limit: int, cursor: str) -> None:
 @pass_cli
 def log_cancel(cli: Cli, name: str, request: int) -> None:
     """Ask device NAME no more for REQUEST."""
-    cli.client.devices.cancel_log(name, str(request))
+    cli.client.devices.cancel_log(name, request)
     cli.out.say(f"request {request} is cancelled")
 
 
@@ -83,7 +83,7 @@ def _wait(cli: Cli, request: LogRequestInfo, ends: float) -> LogRequestInfo:
                     f" log-requests {request.device}"
                 )
             cli.client.pause(_POLL_SECONDS)
-            request = cli.client.devices.get_log(request.device, str(request.id))
+            request = cli.client.devices.get_log(request.device, request.id)
     return request
 
 

@@ -268,7 +268,7 @@ class Devices(Noun):
             idempotency_key=idempotency_key,
         )
 
-    def cancel_log(self, device: str, request: str) -> None:
+    def cancel_log(self, device: str, request: int) -> None:
         """Cancel a log request that waits.
 
         DELETE /v1/devices/{device}/logs/{request}; needs `devices.write`
@@ -315,7 +315,7 @@ class Devices(Noun):
         """
         return self._connection.call(devices_wire.DeviceDetailInfo, "GET", at("/v1/devices/{}", device))
 
-    def get_log(self, device: str, request: str) -> logs_wire.LogRequestInfo:
+    def get_log(self, device: str, request: int) -> logs_wire.LogRequestInfo:
         """One log request.
 
         GET /v1/devices/{device}/logs/{request}; needs `devices.read`
@@ -369,7 +369,7 @@ class Devices(Noun):
             ),
         )
 
-    def log_bundle(self, device: str, request: str) -> Download:
+    def log_bundle(self, device: str, request: int) -> Download:
         """The log, packed with gzip as the device sent it.
 
         GET /v1/devices/{device}/logs/{request}/bundle; needs `devices.write`

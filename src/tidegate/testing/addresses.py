@@ -17,6 +17,13 @@ from tidegate.control.store import schema
 #: with a parameter of its own adds its line here, and is walked from then on.
 EXAMPLES: Mapping[str, Callable[[int], sa.Select[Any]]] = {
     "/rollouts/{id:int}": lambda fleet: _first(schema.rollouts.c.id, schema.rollouts.c.fleet_id == fleet),
+    "/devices/{name}/logs/{request}": lambda fleet: (
+        sa.select(schema.devices.c.name, schema.log_requests.c.id)
+        .join(schema.devices, schema.devices.c.id == schema.log_requests.c.device_id)
+        .where(schema.log_requests.c.fleet_id == fleet, schema.log_requests.c.state == "received")
+        .order_by(schema.log_requests.c.id)
+        .limit(1)
+    ),
     "/devices/{name}": lambda fleet: _first(
         schema.devices.c.name, schema.devices.c.fleet_id == fleet, schema.devices.c.state == "active"
     ),

@@ -27,6 +27,7 @@ KINDS: Mapping[str, Any] = {
     "rollout": Number,
     "token": Number,
     "key": Number,
+    "request": Number,
     "device": DeviceName,
     "group": DeviceName,
     "operator": OperatorName,
