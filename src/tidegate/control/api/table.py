@@ -17,8 +17,9 @@ from tidegate.control.api import (
     people,
     roles,
     rollouts,
-    second_factor,
+    runs,
     sboms,
+    second_factor,
     trust,
 )
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
@@ -38,6 +39,7 @@ MODULES = (
     fleets,
     groups,
     rollouts,
+    runs,
     second_factor,
     device_openapi,
 )

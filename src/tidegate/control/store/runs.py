@@ -1,0 +1,244 @@
+"""What runs where over a whole fleet: counted by one set query, walked device by device in bounded pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tidegate.control.store import paging
+from tidegate.control.store.schema import artifacts, device_artifacts, devices
+from tidegate.ids import FleetId
+
+#: What is asked for: every device, those whose version drifted, those that run a withdrawn one, those that have
+#: reported none.
+Show = Literal["all", "drifted", "withdrawn", "unreported"]
+_GOAL = artifacts.alias("goal")
+_RUNNING = artifacts.alias("running")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Empty leaves a question out; `among`: only devices whose ids these statements give."""
+
+    artifact: str = ""
+    version: str = ""
+    show: Show = "all"
+    among: tuple[sa.Select[Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCount:
+    """`published` False: no version of the catalog, by what the device says it runs."""
+
+    artifact: str
+    version: str
+    devices: int
+    drifted: int
+    published: bool
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Of living devices: all, those that have reported to run something, and what of that is not as it should be."""
+
+    devices: int
+    reported: int
+    drifted: int
+    withdrawn: int
+
+    @property
+    def unreported(self) -> int:
+        return self.devices - self.reported
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One artifact name on one device; `artifact` is empty where the device has reported none."""
+
+    device_id: int
+    device: str
+    artifact: str
+    running_version: str
+    should_version: str
+    withdrawn: bool
+    drift_since: datetime | None
+    restore: str
+    reported_at: datetime | None
+    last_seen_at: datetime | None
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """Where a walk goes on behind it."""
+        return (self.device, self.device_id, self.artifact)
+
+
+def counted(
+    tx: Connection, fleet_id: FleetId, wanted: Filter, *, after: tuple[str, str] | None, limit: int, offset: int
+) -> tuple[list[VersionCount], int]:
+    """How many devices run each version, by artifact name and version, and how many versions there are."""
+    running = device_artifacts.c
+    query = (
+        _scoped(
+            sa.select(
+                running.artifact_name,
+                running.running_version,
+                sa.func.count().label("devices"),
+                sa.func.count(running.drift_since).label("drifted"),
+                sa.func.count(_RUNNING.c.id).label("published"),
+                sa.func.count(_RUNNING.c.withdrawn_at).label("withdrawn"),
+            )
+            .select_from(devices)
+            .join(device_artifacts, running.device_id == devices.c.id)
+            .join(_RUNNING, _is_running(fleet_id), isouter=True),
+            fleet_id,
+            wanted,
+        )
+        .where(running.running_version.is_not(None))
+        .group_by(running.artifact_name, running.running_version)
+    )
+    total = paging.total(tx, query)
+    if after is not None:
+        place = sa.tuple_(running.artifact_name, running.running_version)
+        query = query.where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
+    rows = tx.execute(query.order_by(running.artifact_name, running.running_version).limit(limit).offset(offset))
+    return [
+        VersionCount(
+            row.artifact_name, row.running_version, row.devices, row.drifted, row.published > 0, row.withdrawn > 0
+        )
+        for row in rows
+    ], total
+
+
+def totals(tx: Connection, fleet_id: FleetId, wanted: Filter) -> Totals:
+    """One pass over the fleet's living devices; only `artifact` and `among` of the filter count."""
+    reported = _some(fleet_id, wanted.artifact)
+    drifted = reported.where(device_artifacts.c.drift_since.is_not(None))
+    withdrawn = reported.where(_RUNNING.c.withdrawn_at.is_not(None))
+    query: sa.Select[Any] = sa.select(
+        sa.func.count().label("devices"),
+        _count_if(reported.exists()).label("reported"),
+        _count_if(drifted.exists()).label("drifted"),
+        _count_if(withdrawn.exists()).label("withdrawn"),
+    ).select_from(devices)
+    row = tx.execute(_living(query, fleet_id, wanted)).one()
+    return Totals(int(row.devices), int(row.reported), int(row.drifted), int(row.withdrawn))
+
+
+def rows(
+    tx: Connection, fleet_id: FleetId, wanted: Filter, *, after: tuple[str, int, str] | None, limit: int, offset: int
+) -> list[RunRow]:
+    """By device, then artifact name; behind `after`. A device that has reported nothing is one row too."""
+    query = _scoped(_rows(fleet_id, wanted), fleet_id, wanted)
+    name = sa.func.coalesce(device_artifacts.c.artifact_name, "")
+    if after is not None:
+        place = sa.tuple_(devices.c.name, devices.c.id, name)
+        behind = place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1]), sa.literal(after[2]))
+        # Said twice: the first is what an index can be entered with.
+        query = query.where(devices.c.name >= after[0], behind)
+    query = query.order_by(devices.c.name, devices.c.id, name).limit(limit).offset(offset)
+    return [_row(row) for row in tx.execute(query)]
+
+
+def count(tx: Connection, fleet_id: FleetId, wanted: Filter) -> int:
+    """How many rows there are, exact as far as lists count."""
+    return paging.total(tx, _scoped(_rows(fleet_id, wanted), fleet_id, wanted))
+
+
+def by_version(tx: Connection, fleet_id: FleetId, name: str) -> dict[str, int]:
+    """How many living devices run each version of one name."""
+    running = device_artifacts.c
+    query = (
+        sa.select(running.running_version, sa.func.count().label("devices"))
+        .join(devices, devices.c.id == running.device_id)
+        .where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
+        .where(running.artifact_name == name, running.running_version.is_not(None))
+        .group_by(running.running_version)
+    )
+    return {row.running_version: int(row.devices) for row in tx.execute(query)}
+
+
+def _row(row: Any) -> RunRow:
+    return RunRow(
+        device_id=row.id,
+        device=row.name,
+        artifact=row.artifact_name or "",
+        running_version=row.running_version or "",
+        should_version=row.should_version or "",
+        withdrawn=row.withdrawn_at is not None,
+        drift_since=row.drift_since,
+        restore=row.restore_state or "",
+        reported_at=row.reported_at,
+        last_seen_at=row.last_seen_at,
+    )
+
+
+def _rows(fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
+    mine = device_artifacts.c.device_id == devices.c.id
+    if wanted.artifact:
+        mine = sa.and_(mine, device_artifacts.c.artifact_name == wanted.artifact)
+    return (
+        sa.select(
+            devices.c.id, devices.c.name, devices.c.last_seen_at, device_artifacts.c.artifact_name,
+            device_artifacts.c.running_version, device_artifacts.c.drift_since, device_artifacts.c.restore_state,
+            device_artifacts.c.reported_at, _RUNNING.c.withdrawn_at, _GOAL.c.version.label("should_version"),
+        )
+        .select_from(devices)
+        .join(device_artifacts, mine, isouter=True)
+        .join(_GOAL, _GOAL.c.id == device_artifacts.c.goal_artifact_id, isouter=True)
+        .join(_RUNNING, _is_running(fleet_id), isouter=True)
+    )  # fmt: skip
+
+
+def _is_running(fleet_id: FleetId) -> sa.ColumnElement[bool]:
+    """The catalog's version that a device says it runs: by name and version, as people know it."""
+    return sa.and_(
+        _RUNNING.c.fleet_id == fleet_id,
+        _RUNNING.c.name == device_artifacts.c.artifact_name,
+        _RUNNING.c.version == device_artifacts.c.running_version,
+    )
+
+
+def _some(fleet_id: FleetId, artifact: str) -> sa.Select[Any]:
+    """Of one device: what it has reported to run."""
+    query = (
+        sa.select(sa.literal(1))
+        .select_from(device_artifacts.join(_RUNNING, _is_running(fleet_id), isouter=True))
+        .where(device_artifacts.c.device_id == devices.c.id, device_artifacts.c.running_version.is_not(None))
+        .correlate(devices)
+    )
+    return query.where(device_artifacts.c.artifact_name == artifact) if artifact else query
+
+
+def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+
+def _living(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
+    query = query.where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
+    for some in wanted.among:
+        query = query.where(devices.c.id.in_(some))
+    return query
+
+
+def _scoped(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
+    query = _living(query, fleet_id, wanted)
+    if wanted.artifact and wanted.show != "unreported":
+        query = query.where(device_artifacts.c.artifact_name == wanted.artifact)
+    if wanted.version:
+        query = query.where(device_artifacts.c.running_version == wanted.version)
+    for asked, condition in _CONDITIONS.items():
+        if wanted.show == asked:
+            query = query.where(condition)
+    return query
+
+
+_CONDITIONS: dict[Show, sa.ColumnElement[bool]] = {
+    "drifted": device_artifacts.c.drift_since.is_not(None),
+    "withdrawn": _RUNNING.c.withdrawn_at.is_not(None),
+    "unreported": device_artifacts.c.running_version.is_(None),
+}
