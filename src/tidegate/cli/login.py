@@ -56,11 +56,14 @@ class ContextInfo(Struct, frozen=True):
 @click.command()
 @click.option("--name", prompt=True, help="The operator's name.")
 @click.option("--password-file", default="", help="File with the password; else it is asked for.")
+@click.option("--code", default="", help="Code of the second factor; else it is asked for where there is one.")
 @click.option("--fingerprint", default="", help="SHA-256 of the node's CA; no other is trusted, and nothing is asked.")
 @pass_cli
 @gives(SignedIn)
-def login(cli: Cli, name: str, password_file: str, fingerprint: str) -> None:
+def login(cli: Cli, name: str, password_file: str, code: str, fingerprint: str) -> None:
     """Sign in to a node (--url) and keep the session for the commands after this one.
+
+    Who signs on through an OpenID provider has no password here: an API key (--key-file) is for the command line.
 
     The node's CA is pinned: the one in --ca, the one with the --fingerprint, the one pinned before, or the one that
     the node shows, once you have compared its fingerprint with what `tidegate init` or the Trust Center says.
@@ -79,7 +82,7 @@ def login(cli: Cli, name: str, password_file: str, fingerprint: str) -> None:
         if password_file
         else click.prompt("Password", hide_input=True, err=True)
     )
-    started = _sign_in(_client(url, ca), name, password)
+    started = _sign_in(_client(url, ca), name, password, code)
     chosen = cli.context or _name_for(url, kept)
     fleet = cli.asked_fleet or (known.fleet if known else "")
     context = Context(
@@ -91,9 +94,14 @@ def login(cli: Cli, name: str, password_file: str, fingerprint: str) -> None:
     cli.out.data(shown, f"signed in as {started.operator} until {started.expires_at:%Y-%m-%d %H:%M} UTC, {until}")
 
 
-def _sign_in(client: Client, name: str, password: str) -> SessionStarted:
-    """A session for a name and a password."""
-    return client.sessions.create(name=name, password=password)
+def _sign_in(client: Client, name: str, password: str, code: str) -> SessionStarted:
+    """A session for a name and a password, and a code where the node asks for one."""
+    try:
+        return client.sessions.create(name=name, password=password, code=code)
+    except Unauthenticated as error:
+        if code or error.type != "second-factor-required":
+            raise
+    return client.sessions.create(name=name, password=password, code=click.prompt("Code", err=True))
 
 
 def _name_for(url: str, kept: contexts.Contexts) -> str:

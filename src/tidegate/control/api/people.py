@@ -24,7 +24,7 @@ def _identity(call: Call) -> Identity:
 def _begin_session(call: Call) -> wire.SessionStarted:
     body: wire.NewSession = call.body
     started = sessions.sign_in(
-        call.node, body.name, body.password, user_agent=call.user_agent, address=call.client
+        call.node, body.name, body.password, code=body.code, user_agent=call.user_agent, address=call.client
     )  # fmt: skip
     found = sessions.session(call.node, started.session_secret)
     if found is None:

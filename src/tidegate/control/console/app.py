@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from tidegate.control.console import assets, entrance, guard, live
+from tidegate.control.console import assets, entrance, guard, live, signing_in
 from tidegate.control.console.pages import PAGES
 from tidegate.control.console.streams import Streams
 from tidegate.control.console.visit import Outcome, Page, Visit
@@ -35,6 +35,7 @@ def routes(node: Node) -> list[BaseRoute]:
         return await live.respond(node, streams, get_routes, get_pages, request)
 
     return [
+        *signing_in.routes(node),
         *entrance.routes(node),
         Route("/live", updates, methods=["GET"]),
         Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),

@@ -11,6 +11,10 @@ THEME_COOKIE = "__Host-tidegate-theme"
 FLEET_COOKIE = "__Host-tidegate-fleet"
 #: By this one an operator's browser is known when somebody else fails to sign in under their name.
 BROWSER_COOKIE = "__Host-tidegate-browser"
+#: Between the password and the second factor.
+STEP_COOKIE = "__Host-tidegate-step"
+#: Between this node and the OpenID provider, and back.
+SIGN_ON_COOKIE = "__Host-tidegate-sign-on"
 
 
 def set_cookie(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:

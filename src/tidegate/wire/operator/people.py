@@ -28,8 +28,11 @@ Roles = Annotated[tuple[RoleGrant, ...], Meta(max_length=256)]
 
 
 class NewSession(OperatorRequest, frozen=True, kw_only=True):
+    """`code` is asked for of who has a second factor (problem `second-factor-required`)."""
+
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     password: Password
+    code: Annotated[str, Meta(max_length=64)] = ""
 
 
 class SessionStarted(Struct, frozen=True):

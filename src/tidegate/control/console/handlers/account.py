@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from tidegate.control.console import qr
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
-from tidegate.control.services import people, sessions
+from tidegate.control.services import people, second_factor, sessions
 from tidegate.errors import Refused, TidegateError
 
 
 def shown(visit: Visit) -> Outcome:
-    return _page(visit)
+    return page(visit)
 
 
-def _page(visit: Visit, problem: TidegateError | None = None) -> Show:
+def page(visit: Visit, problem: TidegateError | None = None, *, codes: tuple[str, ...] = ()) -> Show:
+    """`codes`: recovery codes that were made just now."""
+    enrolment = second_factor.pending_own(visit.node, visit.session.identity)
     identity = visit.session.identity
     return Show(
         "account.html",
@@ -20,6 +23,10 @@ def _page(visit: Visit, problem: TidegateError | None = None) -> Show:
             "roles": people.roles_of(visit.node, identity),
             "sessions": sessions.list_sessions(visit.node, identity),
             "current": identity.session,
+            "factor": second_factor.standing(visit.node, identity),
+            "enrolment": enrolment,
+            "picture": None if enrolment is None else qr.svg(enrolment.uri),
+            "codes": codes,
         },
         problem=problem,
     )
@@ -36,7 +43,7 @@ def change_password(visit: Visit) -> Outcome:
             keep_session=identity.session or "",
         )  # fmt: skip
     except Refused as error:
-        return _page(visit, error)
+        return page(visit, error)
     return Go("/account", "password-changed")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit
-from tidegate.control.services import people
+from tidegate.control.services import people, second_factor
 from tidegate.errors import TidegateError
 
 SIZE = 50
@@ -25,7 +25,10 @@ def shown(visit: Visit) -> Outcome:
 
 def _page(visit: Visit, problem: TidegateError | None = None, password: str = "") -> Show:
     user = people.get_operator(visit.scope, visit.node, visit.params["name"])
-    return Show("user.html", user.operator.name, {"user": user, "password": password}, problem=problem)
+    factor = second_factor.standing_of(visit.scope, visit.node, user.operator.name)
+    return Show(
+        "user.html", user.operator.name, {"user": user, "password": password, "factor": factor}, problem=problem
+    )  # fmt: skip
 
 
 def disable(visit: Visit) -> Outcome:
