@@ -39,7 +39,10 @@ def installed(scope: Scope, node: Node, device_name: str) -> tuple[Installed, ..
     """
     scope.require("devices.read")
     with node.db.read() as tx:
-        return running.installed(tx, _device(tx, scope, device_name).id)
+        found = devices.ids_by_names(tx, scope.fleet_id, [device_name])
+        if device_name in found:
+            return running.installed(tx, found[device_name])
+        return running.installed(tx, _device(tx, scope, device_name).id)  # decommissioned, or never there
 
 
 def drifted(scope: Scope, node: Node, limit: int = 50) -> tuple[Installed, ...]:
