@@ -41,12 +41,13 @@ class Device:
         return (str(installed),) if installed.exists() else (*AGENT, "--config", str(self.folder / "etc/agent.toml"))
 
     def image(self) -> None:
-        """What its owner put on the disk: settings with one probe allowed; no identity, no software."""
+        """What its owner put on the disk: settings with one probe and one log allowed; no identity, no software."""
         (self.folder / "etc").mkdir(parents=True)
         argv = json.dumps(["/bin/sh", "-c", PROBE, str(self.folder / "camera")])
         (self.folder / "etc" / "agent.toml").write_text(
             f'state_dir = "{self.folder}/state"\nrun_dir = "{self.folder}/run"\nbackoff_max_seconds = 2\n\n'
             f"[allow.exec.check]\nargv = {argv}\n"
+            f'[allow.log_sources]\ncamera = "{self.folder}/camera.log"\n'
         )
 
     def enroll(self, node: LiveNode, token: str, root_sha256: str) -> None:
@@ -101,6 +102,10 @@ class Device:
     def trouble(self, yes: bool) -> None:
         file = self.folder / "camera.trouble"
         file.touch() if yes else file.unlink()
+
+    def logs(self, line: str) -> None:
+        with (self.folder / "camera.log").open("a") as file:
+            file.write(f"{line}\n")
 
     def runs(self, artifact: str) -> str:
         """What a workload would open now, from the device's own disk."""

@@ -174,6 +174,7 @@ _SCENES = (
     _scene(rf"{_NAMES} (?:is|are) busy", lambda stage, names: stage.each(names, lambda one: one.busy(True))),
     _scene(rf"{_NAMES} (?:is|are) free", lambda stage, names: stage.each(names, lambda one: one.busy(False))),
     _scene(rf"the camera of {_NAMES} fails", lambda stage, names: stage.each(names, lambda one: one.trouble(True))),
+    _scene(rf'the camera of {_NAMES} logs "([^"]+)"', lambda stage, name, line: stage.devices[name].logs(line)),
     _scene(rf"the camera of {_NAMES} works", lambda stage, names: stage.each(names, lambda one: one.trouble(False))),
     _scene(rf"{_NAMES} loses? power", lambda stage, names: stage.each(names, Device.stop)),
     _scene(rf"{_NAMES} comes? back", lambda stage, names: stage.each(names, Device.start)),
