@@ -12,6 +12,9 @@ command -v curl >/dev/null || missing+=(curl)
 # An OpenID provider and other programs of npm that tests run beside ours; locked by each folder's package-lock.json.
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+# The shells that `tidegate completion` writes for: each completes a line in its test.
+command -v zsh >/dev/null || missing+=(zsh)
+command -v fish >/dev/null || missing+=(fish)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 
 if [ ${#missing[@]} -eq 0 ]; then

@@ -48,7 +48,13 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # What is still buffered has no reader: the interpreter must not try to write it when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(UNREAD)
         except TidegateError as error:
             cli = ctx.find_object(Cli)
             similar = suggestions(cli) if cli is not None and isinstance(error, NotFound) else []
@@ -80,7 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         result = program.main(arguments, prog_name="tidegate", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.Abort as error:
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         click.echo("interrupted" if interrupted else "aborted", err=True)
@@ -91,10 +96,6 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # What is still buffered has no reader: the interpreter must not try to write it when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(UNREAD)
     except Exception:  # noqa: BLE001 - told whole, and the exit code says whose fault it is
         traceback.print_exc()
         sys.exit(DEFECT)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
+import msgspec
 
-from tidegate.cli.client import Cli, pass_cli, quoted
-from tidegate.cli.rollout_show import bars, counted, preview_lines, show
-from tidegate.errors import FieldError, Invalid, Unavailable
+from tidegate.cli import rollout_watch
+from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.names import ARTIFACT, DEVICE, GROUP, ROLLOUT, VERSION
+from tidegate.cli.output import gives
+from tidegate.cli.rollout_show import counted, preview_lines, show
+from tidegate.errors import FieldError, Invalid
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.rollouts import AssignmentInfo, ExplanationInfo, RolloutInfo, RolloutPreview, Timeline
 
-_ENDED = ("completed", "aborted")
+WATCH_SECONDS = 2.0
 _LIST = ("id", "artifact", "version", "state", "target", "target_size", "waiting_on")
 _DEVICES = ("device", "wave", "state", "state_since", "reason", "waiting_on")
 _STRATEGY_MAX_BYTES = 1 << 20
@@ -31,12 +36,12 @@ def commands() -> None:
 
 def _request_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
-        click.argument("artifact"),
-        click.argument("version", required=False),
+        click.argument("artifact", type=ARTIFACT),
+        click.argument("version", required=False, type=VERSION),
         click.option("--channel", help="The version that this channel points at now, instead of VERSION."),
-        click.option("--group", help="The target: a group."),
+        click.option("--group", type=GROUP, help="The target: a group."),
         click.option("--where", metavar="SELECTOR", help="The target: what a selector matches now."),
-        click.option("--device", "devices", multiple=True, help="The target: a device; give it again for more."),
+        click.option("--device", "devices", multiple=True, type=DEVICE, help="The target: a device; may be repeated."),
         click.option("--all", "everyone", is_flag=True, help="The target: the whole fleet."),
         click.option("--waves", help="Cumulative percentages such as 10,50,100."),
         click.option("--approval", type=click.Choice(["auto", "manual"]), help="Of every wave that does not say."),
@@ -89,12 +94,14 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_file(path: Path, kind: type) -> Any:
-    if path.stat().st_size > _STRATEGY_MAX_BYTES:
-        raise Invalid(f"cannot read {path}: larger than {_STRATEGY_MAX_BYTES} bytes")
     try:
+        if path.stat().st_size > _STRATEGY_MAX_BYTES:
+            raise Invalid(f"cannot read {path}: larger than {_STRATEGY_MAX_BYTES} bytes")
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Invalid(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise Invalid(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Invalid(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(value, kind):
         rule = "must be a JSON object" if kind is dict else "must be a JSON list"
         raise Invalid(f"cannot use {path}", (FieldError("", rule),))
@@ -104,6 +111,7 @@ def _json_file(path: Path, kind: type) -> Any:
 @commands.command()
 @_request_options
 @pass_cli
+@gives(RolloutPreview)
 def preview(cli: Cli, /, **options: Any) -> None:
     """Show what creating would do: cohorts, who does not fit, who is held. Nothing is created."""
     found = cli.client.call("POST", "/v1/rollouts/preview", body=_request(options))
@@ -113,8 +121,10 @@ def preview(cli: Cli, /, **options: Any) -> None:
 @commands.command()
 @_request_options
 @click.option("--yes", is_flag=True, help="Create without asking.")
+@click.option("--watch", "watched", is_flag=True, help="Watch it then, as `rollout watch` does.")
 @pass_cli
-def create(cli: Cli, /, yes: bool, **options: Any) -> None:
+@gives(RolloutInfo)
+def create(cli: Cli, /, yes: bool, watched: bool, **options: Any) -> None:
     """Show the preview, ask, and create the rollout."""
     request = _request(options)
     if not yes:
@@ -123,6 +133,9 @@ def create(cli: Cli, /, yes: bool, **options: Any) -> None:
             cli.out.say(line)
         click.confirm(f"Create rollout to {counted(found['target_size'])}?", abort=True, err=True)
     made = cli.client.call("POST", "/v1/rollouts", body=request, creates=True)
+    if watched:
+        cli.out.say(f"rollout {made['id']} is created")
+        sys.exit(rollout_watch.watch(cli, made["id"], (), WATCH_SECONDS, 0))
     cli.out.data(made, "\n".join([f"rollout {made['id']} is created", *show(made)]))
 
 
@@ -131,80 +144,69 @@ def create(cli: Cli, /, yes: bool, **options: Any) -> None:
 
 @commands.command("list")
 @click.option("--state", default="", help="One state, or open.")
-@click.option("--artifact", default="")
+@click.option("--artifact", default="", type=ARTIFACT)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
-def list_(cli: Cli, state: str, artifact: str, limit: int, cursor: str) -> None:
+@gives(Page[RolloutInfo])
+def list_(cli: Cli, state: Any, artifact: str, limit: int, cursor: str) -> None:
     """Rollouts, the newest first."""
-    query = {"state": state, "artifact": artifact, "limit": limit, "cursor": cursor}
-    cli.out.page(cli.client.call("GET", "/v1/rollouts", query=query), _LIST)
+    found = cli.client.rollouts.list(state=state, artifact=artifact)
+    cli.out.page(found.page(limit=limit, cursor=cursor), _LIST)
 
 
 @commands.command("show")
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
 @pass_cli
+@gives(RolloutInfo)
 def show_(cli: Cli, rollout: int) -> None:
     """One rollout: what it waits on, a bar per wave."""
-    found = cli.client.call("GET", _path(rollout))
+    found = msgspec.to_builtins(cli.client.rollouts.get(rollout))
     cli.out.data(found, "\n".join(show(found)))
 
 
 @commands.command()
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
+@pass_cli
+@gives(Timeline)
+def timeline(cli: Cli, rollout: int) -> None:
+    """What happened, newest first."""
+    found = cli.client.rollouts.timeline(rollout)
+    cli.out.data(found, lambda: cli.out.table(found.items, ("at", "kind", "device", "actor", "detail")))
+
+
+@commands.command()
+@click.argument("rollout", type=ROLLOUT)
 @click.option("--show", "which", default="all", show_default=True, help="all, attention, open, or one state.")
 @click.option("--search", default="")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[AssignmentInfo])
 def devices(cli: Cli, rollout: int, which: str, search: str, limit: int, cursor: str) -> None:
     """Devices of a rollout, what needs attention first."""
-    query = {"show": which, "search": search, "limit": limit, "cursor": cursor}
-    cli.out.page(cli.client.call("GET", _path(rollout, "assignments"), query=query), _DEVICES)
+    found = cli.client.rollouts.assignments(rollout, show=which, search=search)
+    cli.out.page(found.page(limit=limit, cursor=cursor), _DEVICES)
 
 
 @commands.command()
-@click.argument("rollout", type=int)
-@click.option("--until", "states", multiple=True, help="Stop in this state too; completed and aborted always stop.")
-@click.option("--interval-seconds", default=2.0, show_default=True, type=click.FloatRange(0.2, 60))
-@click.option("--timeout-seconds", default=0.0, help="Give up after this long; 0: never.")
+@click.argument("rollout", type=ROLLOUT)
+@rollout_watch.options
 @pass_cli
+@gives(RolloutInfo)
 def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: float, timeout_seconds: float) -> None:
-    """Say what the rollout waits on whenever that changes, until it ends; exit 1 when it ends aborted."""
-    give_up = time.monotonic() + timeout_seconds if timeout_seconds else None
-    last = ""
-    while True:
-        try:
-            found = cli.client.call("GET", _path(rollout))
-        except Unavailable as error:  # a node that restarts is not the end of a watch
-            if give_up is not None and time.monotonic() > give_up:
-                raise
-            if last != error.detail:
-                cli.out.say(f"{error.detail}; trying again")
-                last = error.detail
-            time.sleep(interval_seconds)
-            continue
-        now = f"{found['state']}: {found['waiting_on']}"
-        if now != last:
-            cli.out.say(now)
-            for line in bars(found):
-                cli.out.say(line)
-            last = now
-        if found["state"] in (*_ENDED, *states):
-            cli.out.data(found, f"rollout {rollout} is {found['state']}")
-            sys.exit(1 if found["state"] == "aborted" and "aborted" not in states else 0)
-        if give_up is not None and time.monotonic() > give_up:
-            raise Invalid(f"cannot wait longer: rollout {rollout} is {found['state']}. {found['waiting_on']}")
-        time.sleep(interval_seconds)
+    """Watch until it ends: live bars on a terminal, else a line for each change; exit 1 when it ends aborted."""
+    sys.exit(rollout_watch.watch(cli, rollout, states, interval_seconds, timeout_seconds))
 
 
 @commands.command()
-@click.argument("device")
-@click.argument("artifact")
+@click.argument("device", type=DEVICE)
+@click.argument("artifact", type=ARTIFACT)
 @pass_cli
+@gives(ExplanationInfo)
 def explain(cli: Cli, device: str, artifact: str) -> None:
     """Why a device runs what it runs of an artifact name, and not something else."""
-    found = cli.client.call("GET", "/v1/explain", query={"device": device, "artifact": artifact})
+    found = msgspec.to_builtins(cli.client.rollouts.explain(device=device, artifact=artifact))
     lines = [found["answer"]]
     lines += [f"  {fact['at'] or '':<20.19} {fact['text']}: {fact['detail']}".rstrip(": ") for fact in found["facts"]]
     cli.out.data(found, "\n".join(lines))
@@ -213,48 +215,52 @@ def explain(cli: Cli, device: str, artifact: str) -> None:
 # -- verbs ------------------------------------------------------------------------------------------------------------
 
 
-def _verb(cli: Cli, rollout: int, verb: str, body: dict[str, Any]) -> None:
-    found = cli.client.call("POST", _path(rollout, verb), body={key: value for key, value in body.items() if value})
+def _told(cli: Cli, answer: RolloutInfo) -> None:
+    found = msgspec.to_builtins(answer)
     cli.out.data(found, "\n".join(show(found)))
 
 
 @commands.command()
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Goes to the audit log.")
 @pass_cli
+@gives(RolloutInfo)
 def halt(cli: Cli, rollout: int, reason: str) -> None:
     """Freeze: nothing is served, no leave is given; devices already applying finish."""
-    _verb(cli, rollout, "halt", {"reason": reason})
+    _told(cli, cli.client.rollouts.halt(rollout, reason=reason))
 
 
 @commands.command()
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Why it is safe now; goes to the audit log.")
 @pass_cli
+@gives(RolloutInfo)
 def resume(cli: Cli, rollout: int, reason: str) -> None:
     """Acknowledge the failures known now and go on."""
-    _verb(cli, rollout, "resume", {"reason": reason})
+    _told(cli, cli.client.rollouts.resume(rollout, reason=reason))
 
 
 @commands.command()
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Goes to the audit log.")
 @pass_cli
+@gives(RolloutInfo)
 def approve(cli: Cli, rollout: int, reason: str) -> None:
     """Release the wave that waits for a person."""
-    _verb(cli, rollout, "approve", {"reason": reason})
+    _told(cli, cli.client.rollouts.approve(rollout, reason=reason))
 
 
 @commands.command()
-@click.argument("rollout", type=int)
+@click.argument("rollout", type=ROLLOUT)
 @click.option("--policy", type=click.Choice(["keep", "revert"]), default="keep", show_default=True)
 @click.option("--reason", default="", help="Goes to the audit log.")
 @click.option("--yes", is_flag=True, help="Abort without asking.")
 @pass_cli
-def abort(cli: Cli, rollout: int, policy: str, reason: str, yes: bool) -> None:
+@gives(RolloutInfo)
+def abort(cli: Cli, rollout: int, policy: Literal["keep", "revert"], reason: str, yes: bool) -> None:
     """End a rollout for good; keep what runs, or revert it on every device that has it."""
     if not yes:
-        found = cli.client.call("GET", _path(rollout, "abort"))
+        found = msgspec.to_builtins(cli.client.rollouts.preview_abort(rollout))
         skipped = sum(found["skipped"].values())
         cli.out.say(f"skipped: {counted(skipped)}; already applying, will finish: {found['finishing']:,}")
         if policy == "keep":
@@ -263,8 +269,4 @@ def abort(cli: Cli, rollout: int, policy: str, reason: str, yes: bool) -> None:
             goal = f"go back to {way['version']}" if way["version"] else "remove it"
             cli.out.say(f"{counted(way['devices'])} {goal}, {way['offline']:,} of them at the next check-in")
         click.confirm(f"Abort rollout {rollout} with {policy}? It cannot be resumed.", abort=True, err=True)
-    _verb(cli, rollout, "abort", {"policy": policy, "reason": reason})
-
-
-def _path(rollout: int, *rest: str) -> str:
-    return "/".join(["/v1/rollouts", quoted(rollout), *rest])
+    _told(cli, cli.client.rollouts.abort(rollout, policy=policy, reason=reason))
