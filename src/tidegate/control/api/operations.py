@@ -23,7 +23,6 @@ from starlette.types import Scope as ASGIScope
 
 from tidegate.control import problems
 from tidegate.control.domain.access import NOBODY, Identity, Scope
-from tidegate.control.domain.fleets import DEFAULT_FLEET
 from tidegate.control.problems import Malformed, MethodNotAllowed, respond
 from tidegate.control.services import idempotency, sessions
 from tidegate.control.services.node import Node
@@ -179,12 +178,12 @@ async def _authority(node: Node, call: Operation | RawRoute, request: Request) -
     """Who asks, and what they may in the fleet they ask for; checked against the permission declared."""
     if call.public:
         return NOBODY, None
-    fleets = request.query_params.getlist("fleet") or [DEFAULT_FLEET]
-    if len(fleets) != 1:
+    fleets = request.query_params.getlist("fleet")
+    if len(fleets) > 1:
         raise Invalid("cannot accept the query: fleet is given twice", (FieldError("/fleet", "is given twice"),))
     header = request.headers.get("authorization", "")
     identity = await anyio.to_thread.run_sync(sessions.authenticate, node, header)
-    scope = await anyio.to_thread.run_sync(sessions.scope_in, node, identity, fleets[0])
+    scope = await anyio.to_thread.run_sync(sessions.scope_in, node, identity, fleets[0] if fleets else None)
     if call.permission:
         scope.require(call.permission)
     return scope, identity
@@ -209,7 +208,7 @@ async def _carry_out(
     if key is None or not operation.creates or identity is None:
         answer = await anyio.to_thread.run_sync(operation.handler, call, limiter=threads)
         return _answer(operation, b"" if operation.answer is None else _JSON.encode(answer))
-    said = "\n".join((operation.method, request.url.path, request.url.query)).encode() + b"\n" + raw
+    said = "\n".join((operation.method, request.url.path, scope.fleet, request.url.query)).encode() + b"\n" + raw
     return await anyio.to_thread.run_sync(_once, operation, call, key, hashlib.sha256(said).hexdigest())
 
 

@@ -117,11 +117,11 @@ def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) 
         Conflict: it would leave nobody who administers all fleets.
     """
     scope.require("users.manage")
+    if any(role.fleet not in (scope.fleet, ANY) for role in roles):
+        scope.require_everywhere("users.manage")  # before anybody or any fleet is looked for: they are not to be seen
     with node.db.write() as tx:
         administrators = store.lock_administrators(tx)
         operator = _existing(tx, name)
-        if any(role.fleet not in (scope.fleet, ANY) for role in roles):
-            scope.require_everywhere("users.manage")  # before any other fleet is looked for: they are not to be seen
         grants = _grants(tx, roles)
         if not _everywhere(scope):
             unseen = [one for one in operator.grants if one.fleet_id not in (scope.fleet_id, EVERY_FLEET)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
-from tidegate.control.domain.fleets import Fleet
+from tidegate.control.domain.fleets import DEFAULT_FLEET, Fleet
 from tidegate.control.domain.people import PASSWORD_MAX, TOUCH_AFTER, Operator, SessionRecord
 from tidegate.control.services import audit, second_step, secrets
 from tidegate.control.services import sign_in as entrance
@@ -14,7 +14,7 @@ from tidegate.control.services.sign_in import Refusal, SignedIn, Visitor
 from tidegate.control.settings_oidc import Oidc
 from tidegate.control.store import api_keys, engine, fleets, people
 from tidegate.control.store import sessions as store
-from tidegate.errors import NotFound, Refused, Unauthenticated, Unavailable
+from tidegate.errors import FieldError, Invalid, NotFound, Refused, Unauthenticated, Unavailable
 from tidegate.ids import ApiKeyId
 
 
@@ -159,17 +159,31 @@ def _api_key(node: Node, secret: str) -> Identity | None:
     return key.identity()
 
 
-def scope_in(node: Node, identity: Identity, fleet_name: str) -> Scope:
-    """The identity's authority in a fleet.
+def scope_in(node: Node, identity: Identity, fleet_name: str | None) -> Scope:
+    """The identity's authority in a fleet; None: in `default` or, for who does not see it, in the one that they do see.
 
     Raises:
         NotFound: there is no such fleet, or it is not one that they see: both answer alike.
+        Invalid: none was named, and they see several without `default`.
     """
+    if fleet_name is None:
+        return _scope_unnamed(node, identity)
     with node.db.read() as tx:
         fleet = fleets.by_name(tx, fleet_name[:64])
     if fleet is None or not identity.sees(fleet.id):
         raise NotFound(f"cannot find the fleet {fleet_name[:64]}")
     return identity.scope(fleet.id, fleet.name)
+
+
+def _scope_unnamed(node: Node, identity: Identity) -> Scope:
+    seen = {fleet.name: fleet for fleet in visible_fleets(node, identity)}
+    fleet = seen.get(DEFAULT_FLEET) or (next(iter(seen.values())) if len(seen) == 1 else None)
+    if fleet is not None:
+        return identity.scope(fleet.id, fleet.name)
+    if not seen:
+        raise NotFound("cannot find a fleet: none has given a role")
+    rule = f"must name one of {', '.join(sorted(seen)[:20])}"
+    raise Invalid(f"cannot tell which fleet is meant: fleet {rule}", (FieldError("/fleet", rule),))
 
 
 def visible_fleets(node: Node, identity: Identity) -> list[Fleet]:
