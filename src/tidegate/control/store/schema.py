@@ -431,6 +431,7 @@ device_artifacts = Table(
     Column("restore_state", Text),  # null | pending | assigned | ready | applying | probing | failed
     Column("restore_reason", Text, nullable=False, server_default=""),
     Column("drift_since", Instant),
+    Column("drift_reason", Text, nullable=False, server_default=""),  # the device's word for it
     Index("ix_device_artifacts_goal_artifact_id", "goal_artifact_id"),
     Index("ix_device_artifacts_drifted", "device_id",
           sqlite_where=sa.text("drift_since IS NOT NULL"), postgresql_where=sa.text("drift_since IS NOT NULL")),

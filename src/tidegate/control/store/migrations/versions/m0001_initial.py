@@ -585,6 +585,7 @@ def upgrade() -> None:
         sa.Column("restore_state", sa.Text(), nullable=True),
         sa.Column("restore_reason", sa.Text(), server_default="", nullable=False),
         sa.Column("drift_since", sa.BigInteger(), nullable=True),
+        sa.Column("drift_reason", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_device_artifacts_device_id")),
         sa.ForeignKeyConstraint(
             ["goal_artifact_id"], ["artifacts.id"], name=op.f("fk_device_artifacts_goal_artifact_id")
