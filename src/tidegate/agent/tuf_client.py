@@ -125,7 +125,7 @@ def _download(options: argparse.Namespace, client: Client) -> None:
         target = client.find(name)
         store.recheck(target.digest, target.length)
         receive(target, store, site.body(target))
-        _lay_out(store.path(target.digest), options.target_dir / _file_name(name))
+        _lay_out(store.path(target.digest), options.target_dir / file_name(name))
 
 
 def _lay_out(content: Path, at: Path) -> None:
@@ -140,7 +140,7 @@ def _lay_out(content: Path, at: Path) -> None:
     files.sync_folder(at.parent)
 
 
-def _file_name(target_path: str) -> str:
+def file_name(target_path: str) -> str:
     """One file name for any path: never a folder, a dot file, or longer than file systems take."""
     name = quote(target_path, safe="")
     if not name or name.startswith(".") or len(name) > _NAME_MAX:
