@@ -81,10 +81,14 @@ class Reloader:
             self._systemctl("reset-failed", unit, seconds=ASK_SECONDS)
         ended = self._systemctl("reload-or-restart", unit, seconds=RELOAD_SECONDS)
         if ended.how:
-            raise NotTaken(f"the reload of {unit} {ended.how}", ended.output)
+            raise NotTaken(f"the reload of {unit} {ended.how}", self._standing(unit) or ended.output)
         state = self._state(unit)
         if state not in _RUNS:
-            raise NotTaken(f"{unit} was reloaded and is {state} now", ended.output)
+            raise NotTaken(f"{unit} was reloaded and is {state} now", self._standing(unit))
+
+    def _standing(self, unit: str) -> str:
+        """Which of its processes ended how; none of its log, which only leaves the device on request."""
+        return self._run(("systemctl", "--no-pager", "--lines=0", "status", "--", unit), ASK_SECONDS).output
 
     def _state(self, unit: str) -> str:
         ended = self._run(

@@ -23,14 +23,16 @@ from tidegate.testing import system_root
 
 BOOT_SECONDS = 90
 STOP_SECONDS = 20
-#: Of a host without systemd: each of these that is there gets a group of our own, so that two containers never share one.
+#: Each of these that is there gets a group of our own, so that two containers never share one.
 _HIERARCHIES = (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
 
 _START = """
 set -eu
 root=$1 below=$2 own=$3 group=$4
 shift 4
-if [ "$own" = mount ]; then mount -t overlay overlay -o "lowerdir=$below,upperdir=$root.upper,workdir=$root.work" "$root"; fi
+if [ "$own" = mount ]; then
+    mount -t overlay overlay -o "lowerdir=$below,upperdir=$root.upper,workdir=$root.work" "$root"
+fi
 for hierarchy in "$@"; do mkdir -p "$hierarchy/$group"; echo $$ >"$hierarchy/$group/cgroup.procs"; done
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
@@ -136,8 +138,8 @@ class Container:
             return
         process.kill()
         process.wait(STOP_SECONDS)
-        for hierarchy in _HIERARCHIES:
-            _until(lambda group=hierarchy / self._group: _gone(group), "its groups are empty", STOP_SECONDS, self._told)
+        groups = [hierarchy / self._group for hierarchy in _HIERARCHIES]
+        _until(lambda: all(_gone(group) for group in groups), "its groups are empty", STOP_SECONDS, self._told)
 
     def _enter(self) -> list[str]:
         first = self._first()

@@ -28,6 +28,7 @@ class Installed:
     restore: str | None
     restore_reason: str
     reported_at: datetime | None
+    drift_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def _row(row: Any) -> Installed:
         restore=row.restore_state,
         restore_reason=row.restore_reason,
         reported_at=row.reported_at,
+        drift_reason=row.drift_reason,
     )
 
 

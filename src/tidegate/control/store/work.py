@@ -39,6 +39,7 @@ def _goal(row: Row[Any]) -> Goal:
         restore=row.restore_state,
         restore_reason=row.restore_reason,
         drift_since=row.drift_since,
+        drift_reason=row.drift_reason,
     )
 
 
@@ -67,6 +68,7 @@ def write(tx: Connection, changed: Iterable[Goal], only: Collection[str] = ()) -
             "restore_state": one.restore,
             "restore_reason": one.restore_reason,
             "drift_since": one.drift_since,
+            "drift_reason": one.drift_reason,
         }
         for one in sorted(changed, key=lambda one: (one.device, one.name))
     ]

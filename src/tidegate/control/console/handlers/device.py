@@ -66,6 +66,8 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
 def installed_words(row: Installed) -> tuple[str, str]:
     """State and reason of what one artifact name is on the device."""
     if row.drift_since is not None:
+        if row.drift_reason:
+            return "drifted", f"{row.drift_reason}; noticed at {row.drift_since:%H:%M}"
         wanted = row.goal_version or "nothing"
         return (
             "drifted",
@@ -129,7 +131,7 @@ def decommission(visit: Visit) -> Outcome:
 
 
 PAGES = (
-    Page("GET", "/devices/{name}", "devices.read", shown, nav="devices", live=True),
+    Page("GET", "/devices/{name}", "devices.read", shown, nav="devices", live=True, presence=True),
     Page("POST", "/devices/{name}/hold", "devices.write", hold, nav="devices"),
     Page("POST", "/devices/{name}/release", "devices.write", release, nav="devices"),
     Page("POST", "/devices/{name}/decommission", "devices.write", decommission, nav="devices"),

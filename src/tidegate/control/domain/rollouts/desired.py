@@ -36,7 +36,8 @@ _S = AssignmentState
 class Goal:
     """One artifact name on one device: `goal` is what should run (None: nothing should, or nobody ever said).
 
-    `generation` 0 means that nobody ever said. `restore`: null, or the state of giving it again.
+    `generation` 0 means that nobody ever said. `restore`: null, or the state of giving it again. `drift_reason` is the
+    device's word for what was changed on it, though the version is the one that it says.
     """
 
     device: DeviceId
@@ -51,6 +52,7 @@ class Goal:
     restore: str | None = None
     restore_reason: str = ""
     drift_since: datetime | None = None
+    drift_reason: str = ""
 
     @property
     def running(self) -> Running:

@@ -92,6 +92,8 @@ def _goal_facts(goal: Goal | None, history: Sequence[Candidate], versions: Mappi
         facts.append(Fact(goal.reported_at, f"{should} is restored here: {goal.restore}", goal.restore_reason, tone))
     if goal.drift_since is not None:
         text = f"The device says it runs {goal.running_version or 'nothing'}, where {should} should run"
+        if goal.drift_reason:
+            text = f"The device says: {goal.drift_reason}"
         facts.append(Fact(goal.drift_since, text, "drift is shown, and not repaired by itself", "back"))
     return facts
 
@@ -105,6 +107,8 @@ def _answer(
 ) -> str:
     runs = f"It runs {running}" if running else "It runs none of it"
     if goal is not None and goal.drift_since is not None:
+        if goal.drift_reason:
+            return f"{runs}, not as it was left there: {goal.drift_reason}"
         should = versions.get(goal.goal, "nothing") if goal.goal else "nothing"
         return f"{runs} although {should} should run: it was changed on the device, not by a rollout"
     if goal is not None and goal.restore is not None:

@@ -51,9 +51,8 @@ def observe(node: Node, device: DeviceRef, installed: Sequence[Installed]) -> bo
 
 def _differs(goal: Goal, said: Installed | None) -> bool:
     """Whether the device says something else than is on record, or ends what was waited for."""
-    sha256 = said.descriptor_sha256 if said else None
-    version = said.version if said else None
-    return (goal.running_version, goal.running_sha256) != (version, sha256) or goal.restore == "pending"
+    now = (said.version, said.descriptor_sha256, said.drift) if said else (None, None, "")
+    return (goal.running_version, goal.running_sha256, goal.drift_reason) != now or goal.restore == "pending"
 
 
 def _record(
@@ -87,11 +86,12 @@ def _observed(goal: Goal, said: Installed | None, now: datetime) -> Goal:
         running_sha256=said.descriptor_sha256 if said else None,
         previous_version=said.previous_version if said else goal.running_version,
         reported_at=now,
+        drift_reason=said.drift if said else "",
     )
 
 
 def _as_it_should(goal: Goal, should: ArtifactVersion | None) -> bool:
-    return goal.running_sha256 == (should.descriptor_sha256 if should else None)
+    return goal.running_sha256 == (should.descriptor_sha256 if should else None) and not goal.drift_reason
 
 
 def _switching(tx: Connection, device: DeviceRef, known: dict[str, Goal]) -> set[str]:
@@ -130,7 +130,8 @@ def _mark_drift(
     events = []
     for goal in gone:
         should = versions[goal.goal].version if goal.goal is not None else "nothing"
-        detail = f"{goal.name}: runs {goal.running_version or 'nothing'}, should run {should}"
+        runs = goal.drift_reason or f"runs {goal.running_version or 'nothing'}, should run {should}"
+        detail = f"{goal.name}: {runs}"
         events.append(assignments.Event(device.fleet_id, device.id, goal.rollout, "drift", detail))
         mine = own.get((goal.rollout, device.id)) if goal.rollout is not None else None
         if mine is not None and goal.rollout is not None:
