@@ -16,6 +16,9 @@ command -v npm >/dev/null || missing+=(npm)
 command -v zsh >/dev/null || missing+=(zsh)
 command -v fish >/dev/null || missing+=(fish)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
+# The agent's installer and unit are tried in a clean Debian root with a systemd of its own.
+command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
+{ command -v debootstrap || test -x /usr/sbin/debootstrap; } >/dev/null || missing+=(debootstrap)
 
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
