@@ -44,19 +44,20 @@ def _cells(count: int, size: int) -> int:
     return max(1, round(_WIDTH * count / size)) if count and size else 0
 
 
-def counted(devices: int) -> str:
-    """A number of devices in words."""
-    return "1 device" if devices == 1 else f"{devices:,} devices"
+def counted(number: int, noun: str = "device") -> str:
+    """``1 device``, ``1,040 devices``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def preview_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """What creating would do, a line each."""
-    yield f"{found['artifact']} {found['version']} to {counted(found['target_size'])} in {len(found['waves'])} waves"
+    waves = counted(len(found["waves"]), "wave")
+    yield f"{found['artifact']} {found['version']} to {counted(found['target_size'])} in {waves}"
     for wave in found["waves"]:
         soak = f", then {wave['soak_seconds']} s soak" if wave["soak_seconds"] else ""
         yield (
             f"  wave {wave['wave']} {wave['label']}: {counted(wave['size'])}, {wave['approval']}{soak};"
-            f" halts above {wave['tolerated']:,} failures"
+            f" halts above {counted(wave['tolerated'], 'failure')}"
         )
     yield f"  at most {counted(found['max_in_flight'])} at work at once"
     yield from _named("on hold", found["held"], found["held_count"])
