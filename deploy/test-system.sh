@@ -15,6 +15,10 @@ command -v npm >/dev/null || missing+=(npm)
 # The shells that `tidegate completion` writes for: each completes a line in its test.
 command -v zsh >/dev/null || missing+=(zsh)
 command -v fish >/dev/null || missing+=(fish)
+# The TUF client takes its time from the C library; a test moves it.
+command -v faketime >/dev/null || missing+=(faketime)
+# A Prometheus that scrapes a node and evaluates the alert rules, and promtool beside it.
+{ command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 # The agent's installer and unit are tried in a clean Debian root with a systemd of its own.
 command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
@@ -39,6 +43,12 @@ fi
 if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   echo "create_main_cluster = false" | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+# Nor is anything else to be started by being installed (Prometheus would be, on its usual port).
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+  "${as_root[@]}" chmod 755 /usr/sbin/policy-rc.d
+  trap '"${as_root[@]}" rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 "${as_root[@]}" apt-get update -q
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"

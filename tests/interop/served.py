@@ -32,7 +32,8 @@ def web() -> Iterator[Web]:
         def do_GET(self) -> None:
             site, _, path = self.path.lstrip("/").partition("/")
             made.requests.append(path)
-            data = made.sites.get(site, {}).get(unquote(path))
+            served = made.sites.get(site, {})
+            data = served.get(path, served.get(unquote(path)))
             if isinstance(data, list):
                 data = data.pop(0) if len(data) > 1 else data[0]
             self.send_response(404 if data is None else 200)
