@@ -12,7 +12,7 @@ import structlog
 
 from tidegate.control import logs
 from tidegate.control.domain.access import Actor
-from tidegate.control.services import audit, audit_log, checkpoints, trust, uploads
+from tidegate.control.services import audit, audit_log, checkpoints, disk, trust, uploads
 from tidegate.control.services.node import Node
 from tidegate.control.store import engine, fleets
 from tidegate.control.workers import freshness
@@ -52,7 +52,7 @@ def test_uploads_that_had_room_each_may_not_fill_the_disk_together(node: Node, m
     with uploads.receive(scope, node, upload.id, 0) as receiver:
         receiver.write(b"a" * 1024)
         full = SimpleNamespace(used=10**9, free=10**7)
-        monkeypatch.setattr(uploads.shutil, "disk_usage", lambda _path: full)
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda _path: full)
         with pytest.raises(Unavailable, match="kept for the database"):
             receiver.write(b"a" * 1024)
         assert receiver.finish().received == 1024

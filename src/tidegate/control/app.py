@@ -31,8 +31,10 @@ from tidegate.control.channel import http
 from tidegate.control.channel.app import ChannelApp
 from tidegate.control.channel.load import MAX_FACTOR
 from tidegate.control.console import app as console_app
+from tidegate.control.openid import Provider
 from tidegate.control.protocol import Immediate
 from tidegate.control.server import Listener
+from tidegate.control.services import disk
 from tidegate.control.services.hub import Hub
 from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
@@ -89,6 +91,10 @@ def _measured(node: Node, channel: dict[str, int]) -> bytes:
         node.metrics.rollouts.labels(state).set(count)
     for name, value in channel.items():
         node.metrics.channel.labels(name).set(value)
+    fullest = disk.look(node)
+    node.metrics.disk.labels("used").set(fullest.used)
+    node.metrics.disk.labels("free").set(fullest.free)
+    node.metrics.disk_state.set(("ok", "high", "full").index(fullest.state))
     return node.metrics.render()
 
 
@@ -114,6 +120,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Node:
         hub=Hub(),
         settings=settings,
         clock=clock or SystemClock(),
+        provider=None if settings.oidc is None else Provider(settings.oidc),
     )
 
 
@@ -288,3 +295,4 @@ def _add_checks(node: Node, runner: Runner, channel: ChannelApp) -> None:
     checks = {"database": database, "blobs": blobs, "keys": keys, "workers": workers, "channel": tasks}
     for name, check in checks.items():
         node.health.add(name, check)
+    node.health.add_warning("disk-high", lambda: disk.look(node).state != "ok")

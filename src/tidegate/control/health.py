@@ -16,9 +16,26 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._warnings: dict[str, Callable[[], bool]] = {}
 
     def add(self, name: str, check: Check) -> None:
         self._checks[name] = check
+
+    def add_warning(self, name: str, applies: Callable[[], bool]) -> None:
+        """What people should look after soon, while the node goes on."""
+        self._warnings[name] = applies
+
+    def warnings(self) -> list[str]:
+        """The names of the warnings that apply now; what cannot be looked at is one."""
+        found = []
+        for name, applies in self._warnings.items():
+            try:
+                if applies():
+                    found.append(name)
+            except Exception as error:  # noqa: BLE001 - as below
+                log.warning("cannot look", warning=name, error=str(error))
+                found.append(name)
+        return found
 
     def failing(self) -> list[str]:
         """The names of the checks that fail now."""

@@ -30,6 +30,14 @@ class Metrics:
             "tidegate_leaves", "Requests to start applying.", ["given"], registry=self.registry
         )  # yes, no
         self.rollouts = Gauge("tidegate_rollouts", "Rollouts by state.", ["state"], registry=self.registry)
+        self.disk = Gauge(
+            "tidegate_disk_bytes", "The fullest disk that the node writes to.", ["of"], registry=self.registry
+        )  # used, free
+        self.disk_state = Gauge(
+            "tidegate_disk_full",
+            "0: uploads begin; 1: no new ones; 2: none at all, the rest is the database's.",
+            registry=self.registry,
+        )
         self.workers_stalled = Gauge(
             "tidegate_workers_stalled", "Reconcilers that have not come round for too long.", registry=self.registry
         )

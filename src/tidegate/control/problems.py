@@ -126,9 +126,24 @@ def understood(error: Exception) -> TidegateError:
         return Invalid("cannot take a value that the database does not store, such as text with a NUL character")
     if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.TimeoutError):
         log.error("database unavailable", error=str(error.__cause__ or error))
+        if _is_full(error):
+            return Unavailable(
+                "cannot write to the database: its disk is full; make room, and it goes on by itself",
+                type="disk-full",
+                retry_after_seconds=60,
+            )
         return Unavailable("cannot reach the database for now")
     log.error("unforeseen error", error=repr(error), exc_info=error)
     return Defect(f"unforeseen: {error!r}")
+
+
+def _is_full(error: sqlalchemy.exc.SQLAlchemyError) -> bool:
+    """SQLite: SQLITE_FULL, and what it makes of a write-ahead log that cannot grow; PostgreSQL: disk_full."""
+    cause = getattr(error, "orig", None)
+    return (
+        getattr(cause, "sqlstate", "") == "53100"
+        or getattr(cause, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
+    )  # fmt: skip
 
 
 def _is_unique_violation(error: sqlalchemy.exc.IntegrityError) -> bool:

@@ -67,6 +67,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     upload_keep_hours: Annotated[int, _help("How long an upload that nobody continues is kept.", ge=1, le=24 * 365)] = (
         48
     )
+    disk_high_percent: Annotated[
+        int, _help("How full the disk may be for a new upload to begin; from here on people are warned.", ge=1, le=100)
+    ] = 90
+    disk_full_percent: Annotated[
+        int, _help("How full uploads may make the disk; the rest is kept for the database.", ge=1, le=100)
+    ] = 95
     four_eyes: Annotated[
         bool, _help("Approve and resume need another person than the one who created the rollout.")
     ] = False
@@ -213,6 +219,8 @@ def _check(settings: Settings) -> None:
             _check_url(name, url)
     if _TRUST_DOMAIN.fullmatch(settings.trust_domain) is None:
         raise _wrong("trust_domain", f"must match {_TRUST_DOMAIN.pattern}")
+    if settings.disk_high_percent > settings.disk_full_percent:
+        raise _wrong("disk_high_percent", "must not be more than disk_full_percent")
     for pointer, rule in mistakes(settings.oidc) if settings.oidc is not None else ():
         raise _wrong(pointer, rule)
     if settings.database_url:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tidegate.control.console.visit import Visit
 from tidegate.control.domain.devices import Hold
-from tidegate.control.services import trust
+from tidegate.control.services import disk, trust
 from tidegate.control.services.situation import situation
 
 CONVENIENCE = "convenience-trust-domain"
@@ -26,6 +26,7 @@ class Chrome:
     artifacts: int | None
     freeze: Hold | None
     convenience: bool
+    disk: str
 
 
 def chrome(visit: Visit) -> Chrome:
@@ -42,4 +43,5 @@ def chrome(visit: Visit) -> Chrome:
         artifacts=found.artifacts,
         freeze=found.freeze,
         convenience=any(warning.kind == CONVENIENCE for warning in trust.warnings(scope, node)),
+        disk=disk.look(node).warning,
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import sqlalchemy.exc
+import structlog
+from sqlalchemy import Connection
 
 from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET, Fleet
@@ -16,6 +21,8 @@ from tidegate.control.store import api_keys, engine, fleets, people
 from tidegate.control.store import sessions as store
 from tidegate.errors import FieldError, Invalid, NotFound, Refused, Unauthenticated, Unavailable
 from tidegate.ids import ApiKeyId
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +130,17 @@ def session(node: Node, session_secret: str) -> Session | None:
     if record is None or operator is None or operator.disabled_at is not None:
         return None
     if now - record.last_used_at >= TOUCH_AFTER:
-        with node.db.write() as tx:
-            store.touch_session(tx, hashed, now)
+        _touch(node, lambda tx: store.touch_session(tx, hashed, now))
     return Session(record, operator)
+
+
+def _touch(node: Node, write: Callable[[Connection], None]) -> None:
+    """Note the use of a credential. Where nothing can be written, looking must go on: people look then most of all."""
+    try:
+        with node.db.write() as tx:
+            write(tx)
+    except sqlalchemy.exc.OperationalError as error:
+        log.warning("cannot note the use of a credential", error=str(error.orig))
 
 
 def authenticate(node: Node, authorization: str) -> Identity:
@@ -154,8 +169,7 @@ def _api_key(node: Node, secret: str) -> Identity | None:
     if key is None or key.state(now) != "valid":
         return None
     if key.last_used_at is None or now - key.last_used_at >= TOUCH_AFTER:
-        with node.db.write() as tx:
-            api_keys.touch_api_key(tx, ApiKeyId(key.id), now)
+        _touch(node, lambda tx: api_keys.touch_api_key(tx, ApiKeyId(key.id), now))
     return key.identity()
 
 

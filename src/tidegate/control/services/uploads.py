@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import TracebackType
 from tidegate.control.blobs import CHUNK_BYTES, storage_trouble
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.artifacts import Upload, check_file_name
+from tidegate.control.services import disk
 from tidegate.control.services.node import Node
 from tidegate.control.store import artifacts as artifact_store
 from tidegate.control.store import engine
@@ -28,8 +28,6 @@ from tidegate.control.store import uploads as store
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound, TooLarge, Unavailable
 from tidegate.trust.tuf.durable import fsync_folder, make_folder
 
-#: Uploads are refused when the disk is fuller than this, so that the database and the audit log still find room.
-MAX_DISK_USE = 0.95
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -47,7 +45,7 @@ def create(scope: Scope, node: Node, file_name: str, length: int) -> Upload:
         raise Invalid("cannot upload: length must not be negative", (FieldError("/length", "must not be negative"),))
     if length > node.settings.upload_max_bytes:
         raise TooLarge(f"cannot upload {length} bytes: at most {node.settings.upload_max_bytes} (upload_max_bytes)")
-    _check_room(node, length)
+    disk.check_beginning(node, length)
     upload_id = secrets.token_hex(16)
     try:
         folder = _folder(node)
@@ -140,7 +138,7 @@ class Receiver:
         if self.received + len(piece) > self._upload.length:
             raise TooLarge(f"cannot add to the upload: {self._upload.length} bytes were announced, more arrived")
         # Looked at again: several uploads, each of which had room when it began, may not have it together.
-        _check_room(self._node, len(piece))
+        disk.check_going_on(self._node, len(piece))
         view = memoryview(piece)
         try:
             while view:
@@ -216,20 +214,6 @@ def purge(node: Node) -> int:
         if path.name not in known and node.clock.now().timestamp() - path.stat().st_mtime > 3600:
             path.unlink(missing_ok=True)
     return len(stale)
-
-
-def _check_room(node: Node, length: int) -> None:
-    try:
-        usage = shutil.disk_usage(node.settings.data_dir)
-    except OSError as error:
-        raise storage_trouble("begin the upload", error) from error
-    if usage.free < length or (usage.used + length) / (usage.used + usage.free) > MAX_DISK_USE:
-        raise Unavailable(
-            f"cannot upload {length} bytes: the disk has {usage.free} bytes free, and {1 - MAX_DISK_USE:.0%} of it is"
-            " kept for the database",
-            type="disk-full",
-            retry_after_seconds=300,
-        )
 
 
 def _folder(node: Node) -> Path:
