@@ -126,13 +126,16 @@ def test_a_disk_without_room_is_said_before_anything_is_sent(
     node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type(shutil.disk_usage("/"))
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage(1000, 900, 100))
-    with pytest.raises(Unavailable, match="100 bytes free") as refused:
-        uploads.create(scope, node, "model.onnx", 101)
-    assert refused.value.type == "disk-full"
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage(1000, 850, 150))
+    with pytest.raises(Unavailable, match="150 bytes free") as refused:
+        uploads.create(scope, node, "model.onnx", 151)
+    assert (refused.value.type, refused.value.retry_after_seconds) == ("disk-full", 300)
     with pytest.raises(Unavailable, match="kept for the database"):
-        uploads.create(scope, node, "model.onnx", 60)
-    uploads.create(scope, node, "model.onnx", 40)
+        uploads.create(scope, node, "model.onnx", 110)
+    uploads.create(scope, node, "model.onnx", 90)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage(1000, 900, 100))
+    with pytest.raises(Unavailable, match="the disk is 90 % full"):
+        uploads.create(scope, node, "model.onnx", 1)
 
 
 def test_a_disk_that_fills_up_loses_nothing_that_was_acknowledged(
