@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from tidegate.control.console import assets, entrance, guard, live, signing_in
+from tidegate.control.console import assets, entrance, guard, live, signing_in, signing_on
 from tidegate.control.console.pages import PAGES
 from tidegate.control.console.streams import Streams
 from tidegate.control.console.visit import Outcome, Page, Visit
@@ -36,6 +36,7 @@ def routes(node: Node) -> list[BaseRoute]:
 
     return [
         *signing_in.routes(node),
+        *signing_on.routes(node),
         *entrance.routes(node),
         Route("/live", updates, methods=["GET"]),
         Route("/static/{digest}/{path:path}", assets.serve, methods=["GET"]),

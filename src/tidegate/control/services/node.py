@@ -12,6 +12,7 @@ from tidegate.control.services.limits import Limits
 if TYPE_CHECKING:
     from tidegate.clock import Clock
     from tidegate.control.blobs import Blobs
+    from tidegate.control.openid import Provider
     from tidegate.control.services.hub import Hub
     from tidegate.control.services.keyring import Keyring
     from tidegate.control.settings import Settings
@@ -28,6 +29,8 @@ class Node:
     hub: Hub
     settings: Settings
     clock: Clock
+    #: Who else may say who somebody is; None: nobody but this node.
+    provider: Provider | None = None
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)

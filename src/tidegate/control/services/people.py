@@ -122,6 +122,7 @@ def set_roles(scope: Scope, node: Node, name: str, roles: Sequence[NamedGrant]) 
     with node.db.write() as tx:
         administrators = store.lock_administrators(tx)
         operator = _existing(tx, name)
+        _refuse_sign_on(operator, "set the roles", "the provider and the setting oidc.roles say which they have")
         grants = _grants(tx, roles)
         if not _everywhere(scope):
             unseen = [one for one in operator.grants if one.fleet_id not in (scope.fleet_id, EVERY_FLEET)]
@@ -186,6 +187,7 @@ def reset_password(scope: Scope, node: Node, name: str) -> str:
     hashed = secrets.hash_password(password)
     with node.db.write() as tx:
         operator = _existing(tx, name)
+        _refuse_sign_on(operator, "reset the password", "they have none here")
         scope.require_held(operator.grants, f"reset the password of {name}")
         store.set_password(tx, operator.id, hashed)
         ended = sessions.delete_sessions_of(tx, operator.id)
@@ -211,6 +213,7 @@ def change_own_password(
         operator = store.operator_by_id(tx, operator_id)
     if operator is None:
         raise NotFound("cannot find the operator who asks")
+    _refuse_sign_on(operator, "change the password", "they have none here; the provider does")
     node.limits.change_password.begin(operator.name, node.clock.monotonic())
     if not secrets.password_matches(current, operator.password_hash):
         raise Invalid("cannot change the password: the current one is wrong", (FieldError("/current", "is wrong"),))
@@ -291,6 +294,11 @@ def granted(tx: Connection, role: str, fleet_id: FleetId, pointer: str) -> Grant
         rule = f"there is no role {role[:64]}"
         raise Invalid(f"cannot give this role: {rule}", (FieldError(pointer, rule),))
     return Grant(role, fleet_id, found.permissions)
+
+
+def _refuse_sign_on(operator: Operator, what: str, why: str) -> None:
+    if operator.sign_on is not None:
+        raise Conflict(f"cannot {what} of {operator.name}, who signs on through a provider: {why}", type="signs-on")
 
 
 def _administers(grants: Sequence[Grant]) -> bool:

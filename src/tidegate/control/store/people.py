@@ -16,8 +16,13 @@ from tidegate.control.store.schema import operator_roles, operators
 from tidegate.ids import FleetId, OperatorId
 
 
-def insert_operator(tx: Connection, name: str, password_hash: str, at: datetime) -> OperatorId:
-    result = tx.execute(sa.insert(operators).values(name=name, password_hash=password_hash, created_at=at))
+def insert_operator(
+    tx: Connection, name: str, password_hash: str, at: datetime, *, sign_on: tuple[str, str] | None = None
+) -> OperatorId:
+    """`sign_on`: issuer and subject of who has no password here."""
+    issuer, subject = sign_on or (None, None)
+    values = {"name": name, "password_hash": password_hash, "oidc_issuer": issuer, "oidc_subject": subject}
+    result = tx.execute(sa.insert(operators).values(values | {"created_at": at}))
     assert result.inserted_primary_key is not None
     return OperatorId(result.inserted_primary_key[0])
 
@@ -28,6 +33,10 @@ def operator_by_name(tx: Connection, name: str, *, lock: bool = False) -> Operat
 
 def operator_by_id(tx: Connection, operator_id: OperatorId) -> Operator | None:
     return _one_operator(tx, operators.c.id == operator_id, False)
+
+
+def operator_by_sign_on(tx: Connection, issuer: str, subject: str, *, lock: bool = False) -> Operator | None:
+    return _one_operator(tx, sa.and_(operators.c.oidc_issuer == issuer, operators.c.oidc_subject == subject), lock)
 
 
 def list_operators(
@@ -67,11 +76,13 @@ def replace_grants(tx: Connection, operator_id: OperatorId, grants: Iterable[Gra
 
 
 def lock_administrators(tx: Connection) -> list[OperatorId]:
-    """Operators who administer all fleets and are not disabled, their rows locked, in the order of their ids."""
+    """Operators who administer all fleets with a password of this node and are not disabled, their rows locked, in the
+    order of their ids. Who signs on elsewhere does not count: the provider may be down."""
     statement = (
         sa.select(operators.c.id)
         .join(operator_roles, operator_roles.c.operator_id == operators.c.id)
         .where(operator_roles.c.role == "admin", operator_roles.c.fleet_id == 0, operators.c.disabled_at.is_(None))
+        .where(operators.c.oidc_issuer.is_(None))
         .order_by(operators.c.id)
     )
     return [OperatorId(row) for row in tx.scalars(engine.for_update(statement))]
