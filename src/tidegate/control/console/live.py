@@ -28,6 +28,8 @@ from tidegate.errors import TidegateError
 
 #: What no watch tells, ages and awaited times, is drawn again this often: less than a statement a second for any page.
 AGE_SECONDS = 60.0
+#: The same where heartbeats are shown: how old presence may be that somebody looks at.
+PRESENCE_SECONDS = 15.0
 #: A burst of nudges is one drawing.
 SETTLE_SECONDS = 0.5
 MOST_SETTLE_SECONDS = 15.0
@@ -88,6 +90,19 @@ def _event(name: str, data: object) -> str:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
+def _message(node: Node, sent: dict[str, str], found: dict[str, str]) -> dict[str, object]:
+    """What differs from what was sent; and the rows of the page's list, where they are others than before."""
+    now = node.clock.now()
+    message: dict[str, object] = {
+        "as_of": words.clock(now, now),
+        "fragments": {name: html for name, html in found.items() if sent.get(name) != html},
+    }
+    rows, before = ([name for name in one if name.startswith("row-")] for one in (found, sent))
+    if not sent or rows != before:
+        message["rows"] = rows
+    return message
+
+
 def _pause(spent: float, streams: int) -> float:
     """How long a stream rests after a drawing that took `spent` seconds, so that all of them leave room for people."""
     return min(MOST_SETTLE_SECONDS, max(SETTLE_SECONDS, spent * streams / SHARE_OF_A_CORE))
@@ -107,12 +122,11 @@ async def _stream(node: Node, page: Page, request: Request, streams: Streams, st
             except Ended:
                 yield _event("signed-out", {})
                 return
-            changed = {name: html for name, html in found.items() if sent.get(name) != html}
+            yield _event("fragments", _message(node, sent, found))
             sent = found
-            yield _event("fragments", {"as_of": words.clock(node.clock.now(), node.clock.now()), "fragments": changed})
             await streams.rest(stream, _pause(spent, len(streams)))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.wake.wait(), AGE_SECONDS)
+                await asyncio.wait_for(stream.wake.wait(), PRESENCE_SECONDS if page.presence else AGE_SECONDS)
     except Exception as error:  # noqa: BLE001 - the browser says "not live" and asks again
         problems.understood(error)  # logs what nobody foresaw
     finally:

@@ -122,7 +122,8 @@ Handler = Callable[[Visit], Outcome]
 class Page:
     """One row of the console's table. `permission` is empty for what anybody signed in may do.
 
-    `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date;
+    `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date; `presence`: it shows how
+    long ago devices called;
     `uploads`: its form may carry an artifact's file.
     """
 
@@ -132,6 +133,7 @@ class Page:
     handler: Handler
     nav: str = ""
     live: bool = False
+    presence: bool = False
     uploads: bool = False
 
     def most_bytes(self, node: Node) -> int:

@@ -104,4 +104,4 @@ def _groups(visit: Visit) -> list[str]:
     return [group.name for group in groups.listed(visit.scope, visit.node, limit=MOST_GROUPS).items]
 
 
-PAGES = (Page("GET", "/devices", "devices.read", listed, nav="devices", live=True),)
+PAGES = (Page("GET", "/devices", "devices.read", listed, nav="devices", live=True, presence=True),)
