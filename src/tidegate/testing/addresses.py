@@ -36,6 +36,7 @@ EXAMPLES: Mapping[str, Callable[[int], sa.Select[Any]]] = {
     "/artifacts/{name}": lambda fleet: _first(schema.artifacts.c.name, schema.artifacts.c.fleet_id == fleet),
     "/groups/{name}": lambda fleet: _first(schema.groups.c.name, schema.groups.c.fleet_id == fleet),
     "/users/{name}": lambda fleet: _first(schema.operators.c.name),
+    "/roles/{name}": lambda fleet: sa.select(sa.func.coalesce(_first(schema.roles.c.name).scalar_subquery(), "viewer")),
 }
 
 

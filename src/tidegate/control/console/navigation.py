@@ -52,6 +52,7 @@ SECTIONS = (
             Entry("roles", "/roles", "Roles"),
             Entry("keys", "/api-keys", "API keys"),
             Entry("sessions", "/sessions", "Sessions"),
+            Entry("fleets", "/fleets", "Fleets"),
             Entry("settings", "/settings", "Settings"),
         ),
     ),

@@ -74,6 +74,13 @@ def list_api_keys(scope: Scope, node: Node, *, limit: int = 50, offset: int = 0,
     return ApiKeys(tuple(found[:limit]), total, encode_cursor(found[limit - 1].id) if len(found) > limit else None)
 
 
+def count_made_by(scope: Scope, node: Node, operator: str) -> int:
+    """How many keys an operator has made that are neither revoked nor expired: what stops when they are disabled."""
+    scope.require_everywhere("users.manage")
+    with node.db.read() as tx:
+        return store.count_of_maker(tx, operator, engine.now(tx))
+
+
 def revoke_api_key(scope: Scope, node: Node, key_id: ApiKeyId) -> None:
     """End a key at once; again on a revoked one changes nothing.
 

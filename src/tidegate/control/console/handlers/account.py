@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegate.control.console import qr
+from tidegate.control.console.people_words import browser, where
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.services import people, second_factor, sessions
 from tidegate.errors import Refused, TidegateError
@@ -21,7 +22,8 @@ def page(visit: Visit, problem: TidegateError | None = None, *, codes: tuple[str
         "Account",
         {
             "roles": people.roles_of(visit.node, identity),
-            "sessions": sessions.list_sessions(visit.node, identity),
+            "own": [(one, browser(one.user_agent)) for one in sessions.list_sessions(visit.node, identity)],
+            "where": where,
             "current": identity.session,
             "factor": second_factor.standing(visit.node, identity),
             "enrolment": enrolment,
@@ -47,13 +49,7 @@ def change_password(visit: Visit) -> Outcome:
     return Go("/account", "password-changed")
 
 
-def end_session(visit: Visit) -> Outcome:
-    sessions.end_session(visit.node, visit.session.identity, visit.params["session"])
-    return Go("/account", "session-ended")
-
-
 PAGES = (
     Page("GET", "/account", "", shown, nav="account"),
     Page("POST", "/account/password", "", change_password, nav="account"),
-    Page("POST", "/account/sessions/{session}/end", "", end_session, nav="account"),
 )
