@@ -209,15 +209,10 @@ def _zsh(person: Person, line: str) -> str:
             "autoload -U compinit && compinit -u -D; setopt no_beep list_ambiguous; zstyle ':completion:*' menu no\n"
         )
         terminal.type('eval "$(tidegate completion zsh 2>/dev/null)"; PS1=; echo rea""dy\n')
-        terminal.until("ready")
-        before = len(terminal.said)
+        terminal.until("ready\n")
         terminal.type(line + "\t")
-        end = time.monotonic() + 10
-        while time.monotonic() < end and not re.search(r"cam-1|show|rollout", terminal.said[before + len(line) :]):
-            terminal._read()
-        time.sleep(0.5)  # the list comes in several writes
-        terminal._read()
-        return terminal.said[before:]
+        # One that is left is put into the line, several are listed below it.
+        return terminal.until("cam-2" if line.endswith("cam-") else "rollout")
 
 
 SHELLS = {"bash": _bash, "fish": _fish, "zsh": _zsh}

@@ -13,13 +13,16 @@ import msgspec
 
 from tidegate.cli import publisher
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import ARTIFACT, VERSION
+from tidegate.cli.output import gives
 from tidegate.cli.sbom import sbom
 from tidegate.client.upload import BrokenOff
 from tidegate.errors import Conflict, Invalid, Unavailable
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import Descriptor, ModelManifest, PayloadFile
-from tidegate.wire.operator.artifacts import UploadState
+from tidegate.wire.operator.artifacts import ArtifactDetail, ArtifactSummary, UploadState
+from tidegate.wire.operator.common import Page
 
 _SIGN = click.option(
     "--sign", "sign", type=click.Path(dir_okay=False, path_type=Path), help="Publisher key (PEM) on this machine."
@@ -41,6 +44,7 @@ commands.add_command(sbom)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--upload", "upload_id", default="", help="Go on with an upload that broke off.")
 @pass_cli
+@gives(UploadState)
 def upload(cli: Cli, file: Path, upload_id: str) -> None:
     """Send a file without publishing it; shows the id that `publish --upload` takes."""
     with _opened(file) as stream:
@@ -68,6 +72,7 @@ def upload(cli: Cli, file: Path, upload_id: str) -> None:
 @_SIGN
 @_ROOT
 @pass_cli
+@gives(ArtifactSummary)
 def publish(
     cli: Cli, name: str, version: str, file: Path, kind: str, framework: str, license_: str, description: str,
     manifest: Path | None, destination: str, mode: str, reload_unit: str, reload_program: str, target_hardware: str,
@@ -109,6 +114,7 @@ def publish(
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[ArtifactSummary])
 def list_(cli: Cli, name: str, search: str, state: str | None, limit: int, cursor: str) -> None:
     """Published versions, newest first."""
     query = {"name": name, "search": search, "state": state, "limit": limit, "cursor": cursor}
@@ -117,9 +123,10 @@ def list_(cli: Cli, name: str, search: str, state: str | None, limit: int, curso
 
 
 @commands.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @pass_cli
+@gives(ArtifactDetail)
 def show(cli: Cli, name: str, version: str) -> None:
     """One version: its files, its manifest, where it runs."""
     answer = cli.client.call("GET", f"/v1/artifacts/{quoted(name)}/{quoted(version)}")
@@ -135,12 +142,13 @@ def show(cli: Cli, name: str, version: str) -> None:
 
 
 @commands.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @click.option("--reason", required=True, help="Why; kept for ever and shown everywhere.")
 @_SIGN
 @_ROOT
 @pass_cli
+@gives(ArtifactSummary)
 def withdraw(cli: Cli, name: str, version: str, reason: str, sign: Path | None, root: Path | None) -> None:
     """Take a version out of the signed metadata, for good; devices that run it keep running it."""
     path = f"/v1/artifacts/{quoted(name)}/{quoted(version)}"

@@ -15,9 +15,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from tidegate.cli.answers import AuditExport, AuditVerdict
 from tidegate.cli.client import Cli, pass_cli, read_text
+from tidegate.cli.output import gives
 from tidegate.control.domain.audit_export import SIGNED_PREFIX, check_export, lines_of
 from tidegate.errors import Invalid, Unavailable, Untrusted
+from tidegate.wire.operator.audit import AuditRecord
+from tidegate.wire.operator.common import Page
 
 _NODE = click.option("--node", "of_node", is_flag=True, help="The node's own chain instead of the fleet's.")
 
@@ -37,6 +41,7 @@ def commands() -> None:
 @click.option("--cursor", default="")
 @_NODE
 @pass_cli
+@gives(Page[AuditRecord])
 def list_(cli: Cli, /, of_node: bool, **filters: Any) -> None:
     """Records, the newest first."""
     answer = cli.client.call("GET", "/v1/audit", query={**filters, "node": of_node})
@@ -49,22 +54,30 @@ def list_(cli: Cli, /, of_node: bool, **filters: Any) -> None:
 @click.option("--public-key", help="PEM file: the key that must have signed; else the one in the signature file.")
 @_NODE
 @pass_cli
+@gives(AuditVerdict)
 def verify(cli: Cli, file: Path | None, signature: Path | None, public_key: str | None, of_node: bool) -> None:
     """Verify the chain: of the node, or with FILE an exported one, without the node."""
     if file is not None:
         _verify_file(cli, file, signature, public_key)
         return
-    found = cli.client.call("GET", "/v1/audit/verify", query={"node": of_node})
-    if not found["verified"]:
-        cli.out.data(found)
-        raise Untrusted(f"cannot trust the audit chain: {found['broken_reason']}")
-    cli.out.data(found, f"{found['count']} records verified, head {found['head']}, checkpoint at {found['checkpoint']}")
+    found = cli.client.audit.verify(node=of_node)
+    cli.out.data(
+        AuditVerdict(
+            found.verified, found.count, found.head, found.broken_sequence, found.broken_reason, found.checkpoint
+        ),
+        f"{found.count} records verified, head {found.head}, checkpoint at {found.checkpoint}"
+        if found.verified
+        else None,
+    )
+    if not found.verified:
+        raise Untrusted(f"cannot trust the audit chain: {found.broken_reason}")
 
 
 @commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_NODE
 @pass_cli
+@gives(AuditExport)
 def export(cli: Cli, file: Path, of_node: bool) -> None:
     """Write the chain to FILE as JSON lines, and its detached signature to FILE.sig."""
     signed = cli.client.call("POST", "/v1/audit/export/signature", query={"node": of_node})
@@ -99,6 +112,7 @@ def _verify_file(cli: Cli, file: Path, signature: Path | None, public_key: str |
     except OSError as error:
         raise Invalid(f"cannot read {file}: {error.strerror}") from error
     told: dict[str, Any] = {
+        "verified": verdict.broken is None,
         "count": verdict.count,
         "head": verdict.head.hash,
         "broken_sequence": verdict.broken.sequence if verdict.broken else None,

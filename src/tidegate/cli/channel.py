@@ -5,6 +5,10 @@ from __future__ import annotations
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import ARTIFACT, VERSION
+from tidegate.cli.output import gives
+from tidegate.wire.operator.channels import ChannelInfo, ChannelMove
+from tidegate.wire.operator.common import Page
 
 _COLUMNS = ("artifact", "channel", "version", "moved_at", "moved_by", "withdrawn_at")
 
@@ -23,6 +27,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[ChannelInfo])
 def list_(cli: Cli, artifact: str, limit: int, cursor: str) -> None:
     """Channels by artifact, and the version each points at."""
     query = {"artifact": artifact, "limit": limit, "cursor": cursor}
@@ -30,9 +35,10 @@ def list_(cli: Cli, artifact: str, limit: int, cursor: str) -> None:
 
 
 @commands.command()
-@click.argument("artifact")
+@click.argument("artifact", type=ARTIFACT)
 @click.argument("channel")
 @pass_cli
+@gives(ChannelInfo)
 def show(cli: Cli, artifact: str, channel: str) -> None:
     """One channel."""
     answer = cli.client.call("GET", _path(artifact, channel))
@@ -43,12 +49,13 @@ def show(cli: Cli, artifact: str, channel: str) -> None:
 
 
 @commands.command()
-@click.argument("artifact")
+@click.argument("artifact", type=ARTIFACT)
 @click.argument("channel")
-@click.argument("version")
+@click.argument("version", type=VERSION)
 @click.option("--reason", required=True, help="Why; kept in the channel's history.")
 @click.option("--seen", default=None, help="Only if it points at this version now (empty: if there is none).")
 @pass_cli
+@gives(ChannelInfo)
 def move(cli: Cli, artifact: str, channel: str, version: str, reason: str, seen: str | None) -> None:
     """Make CHANNEL of ARTIFACT point at VERSION; it is created where there is none.
 
@@ -60,10 +67,11 @@ def move(cli: Cli, artifact: str, channel: str, version: str, reason: str, seen:
 
 
 @commands.command()
-@click.argument("artifact")
+@click.argument("artifact", type=ARTIFACT)
 @click.argument("channel")
 @click.option("--reason", required=True, help="Why; kept in the channel's history.")
 @pass_cli
+@gives(None)
 def delete(cli: Cli, artifact: str, channel: str, reason: str) -> None:
     """Forget a channel; its history stays, and no device is touched."""
     cli.client.call("DELETE", _path(artifact, channel), query={"reason": reason})
@@ -71,11 +79,12 @@ def delete(cli: Cli, artifact: str, channel: str, reason: str) -> None:
 
 
 @commands.command()
-@click.argument("artifact")
+@click.argument("artifact", type=ARTIFACT)
 @click.argument("channel")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[ChannelMove])
 def history(cli: Cli, artifact: str, channel: str, limit: int, cursor: str) -> None:
     """Who moved it when, from where to where and why; the newest first."""
     query = {"limit": limit, "cursor": cursor}

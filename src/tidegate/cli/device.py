@@ -7,10 +7,17 @@ from typing import Any
 
 import click
 
+from tidegate.cli import device_sheet
 from tidegate.cli.client import Cli, pass_cli, quoted
 from tidegate.cli.logs import log_cancel, log_requests, logs
+from tidegate.cli.names import DEVICE
+from tidegate.cli.output import gives
 from tidegate.cli.token import show_minted
 from tidegate.errors import Invalid
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.devices import DeviceDetailInfo, DeviceInfo, HoldInfo
+from tidegate.wire.operator.groups import Freeze
+from tidegate.wire.operator.tokens import Minted
 
 
 @click.group("device")
@@ -31,6 +38,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[DeviceInfo])
 def list_(cli: Cli, /, tags: Sequence[str], held: bool, **query: Any) -> None:
     """Devices by name."""
     asked = {**query, "tags": ",".join(tags), "held": True if held else None}
@@ -39,8 +47,9 @@ def list_(cli: Cli, /, tags: Sequence[str], held: bool, **query: Any) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @pass_cli
+@gives(DeviceDetailInfo)
 def show(cli: Cli, name: str) -> None:
     """One device: hardware, holds, certificates, history."""
     found = cli.client.call("GET", _path(name))
@@ -61,9 +70,10 @@ def _print(cli: Cli, found: Mapping[str, Any]) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE|KEY- ...")
 @pass_cli
+@gives(DeviceDetailInfo)
 def tag(cli: Cli, name: str, changes: Sequence[str]) -> None:
     """Set tags with KEY=VALUE, take them away with KEY- (a minus at the end)."""
     put: dict[str, str] = {}
@@ -81,18 +91,20 @@ def tag(cli: Cli, name: str, changes: Sequence[str]) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--reason", required=True)
 @click.option("--until", help="RFC 3339, such as 2026-12-01T08:00:00Z; left out: until released.")
 @pass_cli
+@gives(HoldInfo)
 def hold(cli: Cli, name: str, reason: str, until: str | None) -> None:
     """Hold a device: nothing is served to it and it gets no leave."""
     cli.out.data(cli.client.call("PUT", f"{_path(name)}/hold", body=hold_body(reason, until)))
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @pass_cli
+@gives(None)
 def release(cli: Cli, name: str) -> None:
     """End the hold on a device."""
     cli.client.call("DELETE", f"{_path(name)}/hold")
@@ -103,6 +115,7 @@ def release(cli: Cli, name: str) -> None:
 @click.option("--reason", required=True)
 @click.option("--until", help="RFC 3339; left out: until released.")
 @pass_cli
+@gives(Freeze)
 def freeze(cli: Cli, reason: str, until: str | None) -> None:
     """Hold the whole fleet."""
     cli.out.data(cli.client.call("PUT", "/v1/freeze", body=hold_body(reason, until)))
@@ -110,6 +123,7 @@ def freeze(cli: Cli, reason: str, until: str | None) -> None:
 
 @commands.command()
 @pass_cli
+@gives(None)
 def unfreeze(cli: Cli) -> None:
     """End the hold on the whole fleet."""
     cli.client.call("DELETE", "/v1/freeze")
@@ -117,10 +131,11 @@ def unfreeze(cli: Cli) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--stop-workloads", is_flag=True, help="The agent stops what it runs before it wipes its key.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
+@gives(None)
 def decommission(cli: Cli, name: str, stop_workloads: bool, yes: bool) -> None:
     """End a device's membership: it is refused from now on and wipes its key. There is no way back."""
     if not yes:
@@ -132,9 +147,10 @@ def decommission(cli: Cli, name: str, stop_workloads: bool, yes: bool) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=DEVICE)
 @click.option("--expires-seconds", type=click.IntRange(60, 2_592_000), help="Default: one hour.")
 @pass_cli
+@gives(Minted)
 def recover(cli: Cli, name: str, expires_seconds: int | None) -> None:
     """Mint a token that gives the device a new key under the same record."""
     body = {} if expires_seconds is None else {"expires_in_seconds": expires_seconds}
@@ -151,3 +167,7 @@ def hold_body(reason: str, until: str | None) -> dict[str, str]:
 
 def _path(name: str) -> str:
     return f"/v1/devices/{quoted(name)}"
+
+
+commands.add_command(device_sheet.import_)
+commands.add_command(device_sheet.export)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.output import gives
+from tidegate.wire.operator.fleets import FleetInfo, Fleets
 
 
 @click.group("fleet")
@@ -14,6 +16,7 @@ def commands() -> None:
 
 @commands.command("list")
 @pass_cli
+@gives(Fleets)
 def list_(cli: Cli) -> None:
     """The fleets that one has a role in; --fleet of the other commands names one of them."""
     cli.out.page(cli.client.call("GET", "/v1/fleets"), ("name", "devices", "interval_seconds", "frozen"))
@@ -25,6 +28,7 @@ def list_(cli: Cli) -> None:
     "--interval-seconds", type=click.IntRange(5, 3600), help="How often its devices report; else as the node."
 )
 @pass_cli
+@gives(FleetInfo)
 def create(cli: Cli, name: str, interval_seconds: int | None) -> None:
     """Create a fleet with a trust domain of its own. It stays: a fleet is never renamed or deleted."""
     body = {"name": name, "interval_seconds": interval_seconds}

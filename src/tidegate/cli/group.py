@@ -9,6 +9,11 @@ import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
 from tidegate.cli.device import hold_body
+from tidegate.cli.names import DEVICE, GROUP
+from tidegate.cli.output import gives
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.devices import HoldInfo, SelectionInfo
+from tidegate.wire.operator.groups import GroupInfo, Membership
 
 
 @click.group("group")
@@ -21,6 +26,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[GroupInfo])
 def list_(cli: Cli, /, **query: Any) -> None:
     """Groups by name."""
     cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "selector", "hold", "created_at"))
@@ -28,9 +34,10 @@ def list_(cli: Cli, /, **query: Any) -> None:
 
 @commands.command()
 @click.argument("name")
-@click.argument("devices", nargs=-1)
+@click.argument("devices", nargs=-1, type=DEVICE)
 @click.option("--selector", help="Who is in it, at any time: 'tags.site == \"plant-7\"'. See preview.")
 @pass_cli
+@gives(Membership)
 def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) -> None:
     """Create a group of the devices named, or of those that a selector matches."""
     body = {"name": name, "devices": devices} if selector is None else {"name": name, "selector": selector}
@@ -45,6 +52,7 @@ def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) ->
 @click.argument("selector")
 @click.option("--device", default="", help="Why this one matches, or not.")
 @pass_cli
+@gives(SelectionInfo)
 def preview(cli: Cli, selector: str, device: str) -> None:
     """Show what a selector matches; nothing is made of it."""
     found = cli.client.call("GET", "/v1/device-selection", query={"where": selector, "device": device})
@@ -57,10 +65,11 @@ def preview(cli: Cli, selector: str, device: str) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=GROUP)
 @click.option("--rename", "new_name", help="The new name.")
 @click.option("--selector", help="The new selector.")
 @pass_cli
+@gives(GroupInfo)
 def change(cli: Cli, name: str, new_name: str | None, selector: str | None) -> None:
     """Rename a group, or change its selector."""
     body = {key: value for key, value in (("name", new_name), ("selector", selector)) if value is not None}
@@ -69,26 +78,29 @@ def change(cli: Cli, name: str, new_name: str | None, selector: str | None) -> N
 
 
 @commands.command()
-@click.argument("name")
-@click.argument("devices", nargs=-1, required=True)
+@click.argument("name", type=GROUP)
+@click.argument("devices", nargs=-1, required=True, type=DEVICE)
 @pass_cli
+@gives(Membership)
 def add(cli: Cli, name: str, devices: Sequence[str]) -> None:
     """Put devices into a group."""
     _tell(cli, cli.client.call("POST", f"{_path(name)}/add", body={"devices": devices}), "added")
 
 
 @commands.command()
-@click.argument("name")
-@click.argument("devices", nargs=-1, required=True)
+@click.argument("name", type=GROUP)
+@click.argument("devices", nargs=-1, required=True, type=DEVICE)
 @pass_cli
+@gives(Membership)
 def remove(cli: Cli, name: str, devices: Sequence[str]) -> None:
     """Take devices out of a group."""
     _tell(cli, cli.client.call("POST", f"{_path(name)}/remove", body={"devices": devices}), "removed")
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=GROUP)
 @pass_cli
+@gives(None)
 def delete(cli: Cli, name: str) -> None:
     """Forget a group; its devices stay."""
     cli.client.call("DELETE", _path(name))
@@ -96,18 +108,20 @@ def delete(cli: Cli, name: str) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=GROUP)
 @click.option("--reason", required=True)
 @click.option("--until", help="RFC 3339; left out: until released.")
 @pass_cli
+@gives(HoldInfo)
 def hold(cli: Cli, name: str, reason: str, until: str | None) -> None:
     """Hold every device of a group."""
     cli.out.data(cli.client.call("PUT", f"{_path(name)}/hold", body=hold_body(reason, until)))
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=GROUP)
 @pass_cli
+@gives(None)
 def release(cli: Cli, name: str) -> None:
     """End the hold on a group."""
     cli.client.call("DELETE", f"{_path(name)}/hold")

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.answers import KeyCreated
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import KEY
+from tidegate.cli.output import gives
 from tidegate.errors import Unavailable
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.people import ApiKeyInfo
 
 
 @click.group("key")
@@ -20,6 +25,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[ApiKeyInfo])
 def list_(cli: Cli, limit: int, cursor: str) -> None:
     """The keys that reach the fleet, the oldest first."""
     answer = cli.client.call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor})
@@ -34,6 +40,7 @@ def list_(cli: Cli, limit: int, cursor: str) -> None:
 @click.option("--expires-days", type=click.IntRange(1, 3650))
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="New file for the secret, mode 0600.")
 @pass_cli
+@gives(KeyCreated)
 def create(cli: Cli, name: str, role: str, every_fleet: bool, expires_days: int | None, output: Path | None) -> None:
     """Create a key; its secret is shown this once, or written to --output and not shown."""
     descriptor = None
@@ -57,8 +64,9 @@ def create(cli: Cli, name: str, role: str, every_fleet: bool, expires_days: int 
 
 
 @commands.command()
-@click.argument("key_id", type=int)
+@click.argument("key_id", type=KEY)
 @pass_cli
+@gives(None)
 def revoke(cli: Cli, key_id: int) -> None:
     """End a key at once."""
     cli.client.call("DELETE", f"/v1/api-keys/{quoted(key_id)}")

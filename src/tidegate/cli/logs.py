@@ -66,6 +66,7 @@ def log_requests(cli: Cli, name: str, limit: int, cursor: str) -> None:
 @click.argument("name", type=DEVICE)
 @click.argument("request", type=click.IntRange(1))
 @pass_cli
+@gives(None)
 def log_cancel(cli: Cli, name: str, request: int) -> None:
     """Ask device NAME no more for REQUEST."""
     cli.client.devices.cancel_log(name, request)

@@ -10,7 +10,9 @@ from typing import Any
 import click
 import msgspec
 
+from tidegate.cli.answers import Initialised, Listening
 from tidegate.cli.client import Cli, pass_cli, read_text
+from tidegate.cli.output import gives
 from tidegate.clock import SystemClock
 from tidegate.control import settings
 from tidegate.control.settings import SETTINGS_FILE, Settings
@@ -40,6 +42,7 @@ def _with_settings(command: click.Command) -> click.Command:
 @click.option("--admin", default="admin", show_default=True, help="Name of the first operator.")
 @click.option("--admin-password-file", default="", help="File with their password; else one is made and shown once.")
 @pass_cli
+@gives(Initialised)
 def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **given: str | int | None) -> None:
     """Make a node: database, keys, certificates, the fleet `default`, the first admin. All of it, or nothing."""
     from tidegate.control import logs
@@ -54,17 +57,26 @@ def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **giv
     told = {
         "settings": str(made.settings_file),
         "server_ca": str(made.server_ca),
+        "server_ca_sha256": _fingerprint(made.server_ca),
         "admin": made.admin,
         "password": made.password if password is None else None,
     }
     shown = {name: value for name, value in told.items() if value is not None}
-    cli.out.data(told if cli.out.as_json else shown)
+    cli.out.data(told, lambda: cli.out.fields(shown))
     if password is None:
         cli.out.say("The password is shown this once. Change it after signing in.")
     cli.out.say(
         "This is a convenience trust domain: every key lies in the data folder. Move keys/offline away in production."
     )
     cli.out.say(f"Start it with: tidegate serve --config {made.settings_file}")
+
+
+def _fingerprint(ca: Path) -> str:
+    """As the Trust Center shows it, and as `tidegate login --fingerprint` takes it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return x509.load_pem_x509_certificate(ca.read_bytes()).fingerprint(SHA256()).hex()
 
 
 def _default_config() -> str:
@@ -82,6 +94,7 @@ _CONFIG = click.option(
 @click.command()
 @_CONFIG
 @pass_cli
+@gives(Listening)
 def serve(cli: Cli, /, config: str) -> None:
     """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
     from tidegate.control import app, logs
@@ -101,6 +114,7 @@ def serve(cli: Cli, /, config: str) -> None:
 @click.command("check-config")
 @_CONFIG
 @pass_cli
+@gives(dict[str, Any])
 def check_config(cli: Cli, /, config: str) -> None:
     """Read the settings file as `serve` would and print every setting, defaults filled in."""
     chosen = settings.load(Path(config))

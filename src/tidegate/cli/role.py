@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.output import gives
+from tidegate.wire.operator.roles import RoleDetail, Roles
 
 _PERMISSIONS = click.option(
     "--permission", "permissions", multiple=True, required=True, help="Such as rollouts.read; several times."
@@ -19,6 +21,7 @@ def commands() -> None:
 
 @commands.command("list")
 @pass_cli
+@gives(Roles)
 def list_(cli: Cli) -> None:
     """Roles, what they hold and how many hold them."""
     cli.out.page(
@@ -29,6 +32,7 @@ def list_(cli: Cli) -> None:
 @commands.command()
 @click.argument("name")
 @pass_cli
+@gives(RoleDetail)
 def show(cli: Cli, name: str) -> None:
     """One role and who holds it."""
     cli.out.data(cli.client.call("GET", f"/v1/roles/{quoted(name)}"))
@@ -39,6 +43,7 @@ def show(cli: Cli, name: str) -> None:
 @_PERMISSIONS
 @_DESCRIPTION
 @pass_cli
+@gives(RoleDetail)
 def create(cli: Cli, name: str, permissions: tuple[str, ...], description: str) -> None:
     """Make a role. You hold all of its permissions for all fleets yourself."""
     body = {"name": name, "permissions": permissions, "description": description}
@@ -50,6 +55,7 @@ def create(cli: Cli, name: str, permissions: tuple[str, ...], description: str) 
 @_PERMISSIONS
 @_DESCRIPTION
 @pass_cli
+@gives(RoleDetail)
 def change(cli: Cli, name: str, permissions: tuple[str, ...], description: str) -> None:
     """Replace what a role holds; it counts from the next request of everybody who has it."""
     body = {"permissions": permissions, "description": description}
@@ -59,6 +65,7 @@ def change(cli: Cli, name: str, permissions: tuple[str, ...], description: str) 
 @commands.command()
 @click.argument("name")
 @pass_cli
+@gives(None)
 def delete(cli: Cli, name: str) -> None:
     """Delete an own role that nobody holds."""
     cli.client.call("DELETE", f"/v1/roles/{quoted(name)}")

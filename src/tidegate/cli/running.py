@@ -10,8 +10,12 @@ from typing import Any
 
 import click
 
+from tidegate.cli.answers import FileWritten
 from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.output import gives
 from tidegate.errors import Unavailable
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.runs import RunsDevice, RunsVersion
 
 _SHOW = click.Choice(["all", "drifted", "withdrawn", "unreported"])
 
@@ -38,6 +42,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[RunsVersion])
 def versions(cli: Cli, /, **asked: Any) -> None:
     """How many devices run each version."""
     answer = cli.client.call("GET", "/v1/running", query=asked)
@@ -55,6 +60,7 @@ def versions(cli: Cli, /, **asked: Any) -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[RunsDevice])
 def devices(cli: Cli, /, **asked: Any) -> None:
     """What runs where, device by device."""
     answer = cli.client.call("GET", "/v1/running/devices", query=asked)
@@ -67,6 +73,7 @@ def devices(cli: Cli, /, **asked: Any) -> None:
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; else standard output.")
 @pass_cli
+@gives(FileWritten)
 def export(cli: Cli, format_: str, output: Path | None, /, **asked: Any) -> None:
     """Everything, as CSV or JSON lines, in a stable order."""
     pieces = cli.client.download("/v1/running/export", {**asked, "format": format_})

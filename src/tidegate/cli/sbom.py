@@ -11,8 +11,13 @@ from typing import Any
 
 import click
 
+from tidegate.cli.answers import ArtifactVersion, FileWritten
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import ARTIFACT, VERSION
+from tidegate.cli.output import gives
 from tidegate.errors import Conflict, Invalid, NotFound, Unavailable
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.sboms import ArtifactSbom, ComponentInfo, SbomInfo
 
 _POLL_SECONDS = 0.5
 _ENDED = ("sha256", "state", "format", "spec_version", "received_at", "ended_at", "ended_by", "ended_reason")
@@ -30,12 +35,13 @@ def _path(name: str, version: str) -> str:
 
 
 @sbom.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the verdict.")
 @click.option("--timeout", default=300, show_default=True, type=click.IntRange(1), help="Seconds to wait.")
 @pass_cli
+@gives(SbomInfo)
 def attach(cli: Cli, name: str, version: str, file: Path, wait: bool, timeout: int) -> None:
     """Attach FILE to NAME VERSION. One that it has is replaced and kept in its history."""
     try:
@@ -50,9 +56,10 @@ def attach(cli: Cli, name: str, version: str, file: Path, wait: bool, timeout: i
 
 
 @sbom.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @pass_cli
+@gives(ArtifactSbom)
 def show(cli: Cli, name: str, version: str) -> None:
     """The SBOM that the version has, what is wrong with it, and those before it."""
     answer = cli.client.call("GET", _path(name, version))
@@ -69,12 +76,13 @@ def show(cli: Cli, name: str, version: str) -> None:
 
 
 @sbom.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @click.option("--search", default="", help="Part of a component's name or purl.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[ComponentInfo])
 def components(cli: Cli, name: str, version: str, search: str, limit: int, cursor: str) -> None:
     """The components that a valid SBOM lists."""
     query = {"search": search, "limit": limit, "cursor": cursor}
@@ -83,11 +91,12 @@ def components(cli: Cli, name: str, version: str, search: str, limit: int, curso
 
 
 @sbom.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to write it.")
 @click.option("--sha256", default="", help="One that the version had before; else the one it has.")
 @pass_cli
+@gives(FileWritten)
 def download(cli: Cli, name: str, version: str, output: Path, sha256: str) -> None:
     """The original bytes, checked against their digest."""
     if not sha256:
@@ -113,10 +122,11 @@ def download(cli: Cli, name: str, version: str, output: Path, sha256: str) -> No
 
 
 @sbom.command()
-@click.argument("name")
-@click.argument("version")
+@click.argument("name", type=ARTIFACT)
+@click.argument("version", type=VERSION)
 @click.option("--reason", required=True, help="Why; kept in the audit log.")
 @pass_cli
+@gives(ArtifactVersion)
 def remove(cli: Cli, name: str, version: str, reason: str) -> None:
     """Take the SBOM away; it stays in the version's history."""
     cli.client.call("DELETE", _path(name, version), query={"reason": reason})

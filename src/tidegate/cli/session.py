@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from tidegate.cli.answers import SessionListed
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import OPERATOR
+from tidegate.cli.output import gives
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.people import SessionsEnded
 
 
 @click.group("session")
@@ -18,6 +23,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[SessionListed])
 def list_(cli: Cli, everybody: bool, operator: str, limit: int, cursor: str) -> None:
     """Living sessions, the newest first."""
     if everybody or operator:
@@ -33,6 +39,7 @@ def list_(cli: Cli, everybody: bool, operator: str, limit: int, cursor: str) -> 
 @click.argument("session_id")
 @click.option("--of-another", is_flag=True, help="Somebody else's session; needs users.manage for all fleets.")
 @pass_cli
+@gives(None)
 def end(cli: Cli, session_id: str, of_another: bool) -> None:
     """End one session at once."""
     below = "operator-sessions" if of_another else "sessions"
@@ -42,14 +49,16 @@ def end(cli: Cli, session_id: str, of_another: bool) -> None:
 
 @commands.command("end-others")
 @pass_cli
+@gives(SessionsEnded)
 def end_others(cli: Cli) -> None:
     """End all of one's own sessions but this one."""
     cli.out.data(cli.client.call("DELETE", "/v1/sessions"))
 
 
 @commands.command("end-all")
-@click.argument("operator")
+@click.argument("operator", type=OPERATOR)
 @pass_cli
+@gives(SessionsEnded)
 def end_all(cli: Cli, operator: str) -> None:
     """End every session of an operator; needs users.manage for all fleets."""
     cli.out.data(cli.client.call("DELETE", f"/v1/operators/{quoted(operator)}/sessions"))

@@ -8,7 +8,11 @@ from typing import Any
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.names import TOKEN
+from tidegate.cli.output import gives
 from tidegate.errors import Invalid
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.tokens import Minted, TokenInfo
 
 
 @click.group("token")
@@ -24,6 +28,7 @@ def commands() -> None:
 @click.option("--group", "groups", multiple=True, help="Each device is put into it; may be repeated.")
 @click.option("--may-replace/--may-not-replace", default=None, help="Whether it may take a name that a device holds.")
 @pass_cli
+@gives(Minted)
 def mint(
     cli: Cli,
     device_name: str | None,
@@ -51,6 +56,7 @@ def mint(
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[TokenInfo])
 def list_(cli: Cli, live: bool, limit: int, cursor: str) -> None:
     """Tokens, newest first."""
     query = {"live": True if live else None, "limit": limit, "cursor": cursor}
@@ -59,16 +65,18 @@ def list_(cli: Cli, live: bool, limit: int, cursor: str) -> None:
 
 
 @commands.command()
-@click.argument("token_id", type=int)
+@click.argument("token_id", type=TOKEN)
 @pass_cli
+@gives(TokenInfo)
 def show(cli: Cli, token_id: int) -> None:
     """One token and the devices that it enrolled."""
     cli.out.data(cli.client.call("GET", f"/v1/tokens/{quoted(token_id)}"))
 
 
 @commands.command()
-@click.argument("token_id", type=int)
+@click.argument("token_id", type=TOKEN)
 @pass_cli
+@gives(None)
 def revoke(cli: Cli, token_id: int) -> None:
     """End a token at once; devices that it enrolled stay."""
     cli.client.call("DELETE", f"/v1/tokens/{quoted(token_id)}")

@@ -9,12 +9,15 @@ from pathlib import Path
 import click
 
 from tidegate.cli import publisher
+from tidegate.cli.answers import FileWritten, Renewed, TrustVerified
 from tidegate.cli.artifact import send_signed
 from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.output import gives
 from tidegate.errors import NotFound, Unavailable
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.durable import write_file
 from tidegate.trust.tuf.target import Policy
+from tidegate.wire.operator.trust import TrustDomain
 
 
 @click.group("trust")
@@ -24,6 +27,7 @@ def commands() -> None:
 
 @commands.command()
 @pass_cli
+@gives(TrustDomain)
 def status(cli: Cli) -> None:
     """Keys, versions and expiries, and what should be mended."""
     answer = cli.client.call("GET", "/v1/trust")
@@ -41,6 +45,7 @@ def status(cli: Cli) -> None:
 @commands.command("export-root")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @pass_cli
+@gives(FileWritten)
 def export_root(cli: Cli, file: Path) -> None:
     """Write the current root to FILE, to be pinned into images, and show its SHA-256."""
     data = cli.client.trust.root().read()
@@ -56,6 +61,7 @@ def export_root(cli: Cli, file: Path) -> None:
 @click.option("--root", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The root that is pinned.")
 @click.argument("targets", nargs=-1)
 @pass_cli
+@gives(TrustVerified)
 def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
     """Check the metadata that the node serves, and any TARGETS (fleet/name/version/file), as a device would."""
 
@@ -96,6 +102,7 @@ def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
 @click.option("--sign", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Publisher key (PEM).")
 @click.option("--root", type=click.Path(dir_okay=False, path_type=Path), help="Trusted root, needed the first time.")
 @pass_cli
+@gives(Renewed)
 def renew(cli: Cli, sign: Path, root: Path | None) -> None:
     """Sign publisher and bins again where the key is: before they expire, and after a node was restored."""
     key, view = publisher.load_key(sign), publisher.open_view(cli, root)

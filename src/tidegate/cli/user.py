@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted, read_text
+from tidegate.cli.names import OPERATOR
 from tidegate.cli.output import gives
 from tidegate.errors import Invalid
+from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.people import OperatorCreated, OperatorInfo, PasswordReset
 
 _ROLES = click.option(
     "--role",
@@ -29,6 +32,7 @@ def commands() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
 @click.option("--cursor", default="")
 @pass_cli
+@gives(Page[OperatorInfo])
 def list_(cli: Cli, limit: int, cursor: str) -> None:
     """Operators by name."""
     answer = cli.client.call("GET", "/v1/operators", query={"limit": limit, "cursor": cursor})
@@ -43,6 +47,7 @@ def list_(cli: Cli, limit: int, cursor: str) -> None:
 @_ROLES
 @click.option("--password-file", default="", help="File with the password; else one is made and shown once.")
 @pass_cli
+@gives(OperatorCreated)
 def create(cli: Cli, name: str, roles: tuple[str, ...], password_file: str) -> None:
     """Create an operator."""
     body = {"name": name, "roles": _grants(roles)}
@@ -52,17 +57,19 @@ def create(cli: Cli, name: str, roles: tuple[str, ...], password_file: str) -> N
 
 
 @commands.command("set-roles")
-@click.argument("name")
+@click.argument("name", type=OPERATOR)
 @_ROLES
 @pass_cli
+@gives(OperatorInfo)
 def set_roles(cli: Cli, name: str, roles: tuple[str, ...]) -> None:
     """Replace an operator's roles; without --role take all of them."""
     cli.out.data(cli.client.call("PUT", f"/v1/operators/{quoted(name)}/roles", body={"roles": _grants(roles)}))
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=OPERATOR)
 @pass_cli
+@gives(None)
 def disable(cli: Cli, name: str) -> None:
     """Refuse every sign-in of an operator, end their sessions, suspend the API keys they made."""
     cli.client.call("POST", f"/v1/operators/{quoted(name)}/disable")
@@ -70,8 +77,9 @@ def disable(cli: Cli, name: str) -> None:
 
 
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=OPERATOR)
 @pass_cli
+@gives(None)
 def enable(cli: Cli, name: str) -> None:
     """Let a disabled operator sign in again; the API keys they made work again."""
     cli.client.call("POST", f"/v1/operators/{quoted(name)}/enable")
@@ -79,15 +87,16 @@ def enable(cli: Cli, name: str) -> None:
 
 
 @commands.command("reset-password")
-@click.argument("name")
+@click.argument("name", type=OPERATOR)
 @pass_cli
+@gives(PasswordReset)
 def reset_password(cli: Cli, name: str) -> None:
     """Give an operator a new password, shown this once."""
     cli.out.data(cli.client.call("POST", f"/v1/operators/{quoted(name)}/password"))
 
 
 @commands.command("remove-totp")
-@click.argument("name")
+@click.argument("name", type=OPERATOR)
 @pass_cli
 @gives(None)
 def remove_totp(cli: Cli, name: str) -> None:
