@@ -26,6 +26,7 @@ from tidegate.wire.operator import rollouts as rollouts_wire
 from tidegate.wire.operator import runs as runs_wire
 from tidegate.wire.operator import sboms as sboms_wire
 from tidegate.wire.operator import second_factor as second_factor_wire
+from tidegate.wire.operator import sheets as sheets_wire
 from tidegate.wire.operator import tokens as tokens_wire
 from tidegate.wire.operator import trust as trust_wire
 from tidegate.wire.operator.common import Page
@@ -308,6 +309,13 @@ class Devices(Noun):
             body=devices_wire.Decommission(confirm=confirm, stop_workloads=stop_workloads),
         )
 
+    def export_sheet(self, *, where: str | Literal[""] = "", group: str | Literal[""] = "") -> Download:
+        """Devices with tags and static groups as CSV, which imports to the same.
+
+        GET /v1/device-export; needs `devices.read`
+        """
+        return self._download("/v1/device-export", sheets_wire.ExportQuery(where=where, group=group))
+
     def get(self, device: str) -> devices_wire.DeviceDetailInfo:
         """One device.
 
@@ -332,6 +340,26 @@ class Devices(Noun):
             "PUT",
             at("/v1/devices/{}/hold", device),
             body=devices_wire.NewHold(reason=reason, until=until),
+        )
+
+    def import_sheet(
+        self,
+        data: bytes,
+        *,
+        dry_run: bool = False,
+        unknown: Literal["refuse", "skip", "enroll"] = "refuse",
+        expires_in_seconds: int | None = None,
+    ) -> sheets_wire.ImportInfo:
+        """Set tags and static groups of many devices from CSV: every line or none.
+
+        POST /v1/device-import; needs `devices.write`
+        """
+        return self._connection.call(
+            sheets_wire.ImportInfo,
+            "POST",
+            "/v1/device-import",
+            query=sheets_wire.ImportQuery(dry_run=dry_run, unknown=unknown, expires_in_seconds=expires_in_seconds),
+            body=data,
         )
 
     def list(
@@ -668,6 +696,13 @@ class Node(Noun):
         GET /readyz
         """
         return self._connection.call(node_wire.Ready, "GET", "/readyz")
+
+    def warnings(self) -> node_wire.Warnings:
+        """What people should look after: the disk, keys and certificates.
+
+        GET /v1/warnings
+        """
+        return self._connection.call(node_wire.Warnings, "GET", "/v1/warnings")
 
 
 class OperatorSessions(Noun):

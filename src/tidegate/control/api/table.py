@@ -20,6 +20,7 @@ from tidegate.control.api import (
     runs,
     sboms,
     second_factor,
+    sheets,
     trust,
 )
 from tidegate.control.api.operations import Operation, RawRoute, operations_of
@@ -34,6 +35,7 @@ MODULES = (
     channels,
     sboms,
     devices,
+    sheets,
     logs,
     enrollment,
     fleets,

@@ -124,7 +124,7 @@ class Page:
 
     `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date; `presence`: it shows how
     long ago devices called;
-    `uploads`: its form may carry an artifact's file.
+    `uploads`: its form may carry an artifact's file; `file_bytes`: another, of at most so many bytes.
     """
 
     method: str
@@ -135,10 +135,11 @@ class Page:
     live: bool = False
     presence: bool = False
     uploads: bool = False
+    file_bytes: int = 0
 
     def most_bytes(self, node: Node) -> int:
         """The largest form that may be posted here."""
-        return (node.settings.upload_max_bytes if self.uploads else 0) + FORM_MAX_BYTES
+        return (node.settings.upload_max_bytes if self.uploads else self.file_bytes) + FORM_MAX_BYTES
 
 
 #: What the toast says after an act: fixed sentences, so that nothing in an address is ever shown as ours.

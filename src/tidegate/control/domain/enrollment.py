@@ -129,6 +129,10 @@ class Admitted:
     promote: bool = False
 
 
+#: Static groups that a token may put a device into.
+MAX_GROUPS = 32
+
+
 @dataclass(frozen=True, slots=True)
 class NewToken:
     """What an operator asks a token to be, checked."""

@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
 
 from tidegate.control.domain import enrollment as domain
 from tidegate.control.domain.access import Scope
@@ -22,7 +25,6 @@ from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DEVICE_NAME, TokenId, checked
 
 _PREFIX = "tge_"
-_MAX_GROUPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ def mint(scope: Scope, node: Node, terms: TokenTerms) -> Minted:
     )
     tags = checked_tags(terms.tags, "/tags")
     names = tuple(dict.fromkeys(terms.groups))
-    if len(names) > _MAX_GROUPS:
-        raise Invalid("cannot mint this token", (FieldError("/groups", f"at most {_MAX_GROUPS} groups"),))
+    if len(names) > domain.MAX_GROUPS:
+        raise Invalid("cannot mint this token", (FieldError("/groups", f"at most {domain.MAX_GROUPS} groups"),))
     secret = _PREFIX + secrets.token_urlsafe(24)
     with node.db.write() as tx:
         known = group_store.by_names(tx, scope.fleet_id, names)
@@ -108,19 +110,7 @@ def mint(scope: Scope, node: Node, terms: TokenTerms) -> Minted:
             device_store.ids_by_names(tx, scope.fleet_id, [terms.device_name or ""])
         )
         now = engine.now(tx)
-        token_id = store.insert_token(
-            tx,
-            fleet_id=scope.fleet_id,
-            secret_sha256=secret_sha256(secret),
-            device_name=wanted.device_name,
-            tags=tags,
-            groups=names,
-            may_replace=wanted.may_replace,
-            uses_allowed=wanted.uses,
-            created_at=now,
-            created_by=str(scope.actor),
-            expires_at=now + wanted.expires_in,
-        )
+        token_id = store.insert_token(tx, **_values(scope, wanted, tags, names, secret, now))
         row = _require(store.token_by_id(tx, scope.fleet_id, token_id), token_id)
         data = {
             "device": wanted.device_name,
@@ -132,6 +122,59 @@ def mint(scope: Scope, node: Node, terms: TokenTerms) -> Minted:
         }
         audit.record(tx, scope, action="token.mint", subject=f"token:{token_id}", data=data)
     return Minted(_view(row, now), secret, recovers)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One of many tokens, bound to a device's name; the secret is here and never again."""
+
+    name: str
+    secret: str
+    expires_at: datetime
+
+
+def insert_many(tx: Connection, scope: Scope, many: Sequence[TokenTerms], now: datetime) -> tuple[Bound, ...]:
+    """Name-bound tokens in one statement, for an act that records them itself; groups and tags are checked before.
+
+    None may replace a device: whoever enrolls under the name meanwhile stays.
+
+    Raises:
+        Invalid: the expiry breaks its limit.
+    """
+    scope.require("tokens.write")
+    made, rows = [], []
+    for terms in many:
+        wanted = domain.new_token(
+            expires_in_seconds=terms.expires_in_seconds, uses=1, device_name=terms.device_name, may_replace=False
+        )
+        secret = _PREFIX + secrets.token_urlsafe(24)
+        rows.append(_values(scope, wanted, dict(terms.tags), tuple(terms.groups), secret, now))
+        made.append(Bound(terms.device_name or "", secret, now + wanted.expires_in))
+    store.insert_tokens(tx, rows)
+    return tuple(made)
+
+
+def _values(
+    scope: Scope,
+    wanted: domain.NewToken,
+    tags: Mapping[str, str],
+    groups: Sequence[str],
+    secret: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The columns of a new token."""
+    return {
+        "fleet_id": scope.fleet_id,
+        "secret_sha256": secret_sha256(secret),
+        "device_name": wanted.device_name,
+        "tags": dict(tags),
+        "groups": list(groups),
+        "may_replace": wanted.may_replace,
+        "uses_allowed": wanted.uses,
+        "created_at": now,
+        "created_by": str(scope.actor),
+        "expires_at": now + wanted.expires_in,
+    }
 
 
 def revoke(scope: Scope, node: Node, token_id: TokenId) -> TokenView:

@@ -41,6 +41,13 @@ def insert_token(tx: Connection, **values: Any) -> TokenId:
     return TokenId(int(tx.execute(inserted).scalar_one()))
 
 
+def insert_tokens(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Many at once, each as for `insert_token`."""
+    if rows:
+        texts = [{**row, "tags": json.dumps(row["tags"]), "groups": json.dumps(row["groups"])} for row in rows]
+        tx.execute(enrollment_tokens.insert(), texts)
+
+
 def lock_token(tx: Connection, secret_sha256: str) -> TokenRow | None:
     """The token with that secret, locked until the commit: its uses are spent one at a time."""
     row = tx.execute(
