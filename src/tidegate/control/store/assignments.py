@@ -132,6 +132,13 @@ def of_devices(tx: Connection, pairs: Collection[tuple[RolloutId, DeviceId]]) ->
     return found
 
 
+def states_of(tx: Connection, ids: Collection[DeviceId]) -> dict[AssignmentState, int]:
+    """How many assignments of these devices are in each state."""
+    query = sa.select(assignments.c.state, sa.func.count().label("assignments"))
+    query = query.where(assignments.c.device_id.in_(list(ids))).group_by(assignments.c.state)
+    return {AssignmentState(row.state): int(row.assignments) for row in tx.execute(query)}
+
+
 def with_work(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
     """Devices that have been, or may now be, told to do something by a rollout of this fleet."""
     serving = rollouts.c.state.in_(sorted(SERVING)) & (assignments.c.wave <= rollouts.c.released_wave)

@@ -102,6 +102,19 @@ def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, n
     )
 
 
+def own_holds(tx: Connection, ids: Collection[DeviceId]) -> set[DeviceId]:
+    """Those of these devices that are held themselves, not by a group."""
+    query = sa.select(devices.c.id).where(devices.c.id.in_(list(ids)), devices.c.hold_reason.is_not(None))
+    return {DeviceId(row.id) for row in tx.execute(query)}
+
+
+def held_among(tx: Connection, fleet_id: FleetId, ids: Collection[DeviceId], now: datetime) -> tuple[int, int]:
+    """How many of these devices are held now, and how many of them by a hold of their own."""
+    held = sa.select(devices.c.id).where(devices.c.id.in_(list(ids)), on_hold(tx, fleet_id, now))
+    found = {DeviceId(row.id) for row in tx.execute(held)}
+    return len(found), len(own_holds(tx, found))
+
+
 def drifted_among(tx: Connection, ids: Collection[DeviceId]) -> set[DeviceId]:
     """Those of these devices on which something else runs than a rollout left there."""
     query = sa.select(device_artifacts.c.device_id).distinct()

@@ -135,6 +135,31 @@ def set_tags(tx: Connection, device_id: DeviceId, tags: Mapping[str, str]) -> No
     engine.upsert(tx, device_tags, rows, key=("device_id", "key"), update=("value",))
 
 
+def tags_of(tx: Connection, found: Mapping[str, DeviceId]) -> dict[str, dict[str, str]]:
+    """The tags of each of these devices, by its name."""
+    names = {device_id: name for name, device_id in found.items()}
+    tags: dict[str, dict[str, str]] = {name: {} for name in found}
+    for some in chunks(names):
+        for row in tx.execute(sa.select(device_tags).where(device_tags.c.device_id.in_(some))):
+            tags[names[DeviceId(row.device_id)]][row.key] = row.value
+    return tags
+
+
+def tag_some(tx: Connection, ids: Collection[DeviceId], put: Mapping[str, str], remove: Collection[str]) -> None:
+    """Take away and set the same tags on all of them."""
+    for some in chunks(ids):
+        gone = device_tags.c.device_id.in_(some) & device_tags.c.key.in_(list(remove))
+        tx.execute(device_tags.delete().where(gone))
+    rows = [{"device_id": one, "key": key, "value": value} for one in ids for key, value in put.items()]
+    engine.upsert(tx, device_tags, rows, key=("device_id", "key"), update=("value",))
+
+
+def update_some(tx: Connection, ids: Collection[DeviceId], **values: Any) -> None:
+    """The same values in every one of their rows."""
+    for some in chunks(ids):
+        tx.execute(devices.update().where(devices.c.id.in_(some)).values(**values))
+
+
 def remove_tags(tx: Connection, device_id: DeviceId, keys: Collection[str]) -> None:
     tx.execute(device_tags.delete().where(device_tags.c.device_id == device_id, device_tags.c.key.in_(list(keys))))
 

@@ -87,6 +87,7 @@ def listed(visit: Visit) -> Outcome:
         "Devices",
         {
             "counts": counts,
+            "may_act": visit.scope.allows("devices.write") or visit.scope.allows("groups.write"),
             "rows": [(view, device_states(view), device_why(view, visit.now)) for view in page.items],
             "slice": Slice(offset, len(page.items), page.total, SIZE, asked),
             "chips": _chips(visit, counts, which),
