@@ -40,15 +40,15 @@ from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
 from tidegate.control.services.setup import open_database, serving_names
 from tidegate.control.settings import Settings, split_bind
-from tidegate.control.store import figures, fleets, migrations
-from tidegate.control.workers import checkpoints, freshness, holds, planner, retention, sboms
+from tidegate.control.store import fleets, migrations
+from tidegate.control.workers import checkpoints, figures, freshness, holds, planner, retention, sboms
 from tidegate.control.workers.runner import Runner
 from tidegate.errors import Conflict, Defect, Unavailable
 
 log = structlog.get_logger()
 
 
-WORKERS = (planner, freshness, holds, checkpoints, sboms, retention)
+WORKERS = (planner, freshness, holds, checkpoints, sboms, retention, figures)
 _CONSOLE_CONNECTIONS = 2_000
 _METRICS_CONNECTIONS = 32
 #: Answers on an idle connection of the console come from a person; those of a device every interval.
@@ -73,24 +73,19 @@ def operator_app(node: Node) -> ASGIApp:
     return Edge(app, node, "console")
 
 
-def metrics_app(node: Node, channel: ChannelApp) -> ASGIApp:
+def metrics_app(node: Node, channel: ChannelApp, runner: Runner) -> ASGIApp:
     """`/metrics`, `/healthz` and `/readyz` in plain HTTP, for the machine itself."""
 
     async def metrics(_request: Request) -> Response:
-        text = await anyio.to_thread.run_sync(_measured, node, channel.figures())
+        text = await anyio.to_thread.run_sync(_measured, node, channel.figures(), runner.stalled())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Starlette(routes=[Route("/metrics", metrics), *routes(node, health.OPERATIONS)])
 
 
-def _measured(node: Node, channel: dict[str, int]) -> bytes:
-    with node.db.read() as tx:
-        by_state = figures.rollouts_by_state(tx)
-    node.metrics.rollouts.clear()
-    for state, count in by_state.items():
-        node.metrics.rollouts.labels(state).set(count)
-    for name, value in channel.items():
-        node.metrics.channel.labels(name).set(value)
+def _measured(node: Node, channel: dict[str, int], stalled: list[str]) -> bytes:
+    node.metrics.set_channel(channel)
+    node.metrics.workers_stalled.set(len(stalled))
     fullest = disk.look(node)
     node.metrics.disk.labels("used").set(fullest.used)
     node.metrics.disk.labels("free").set(fullest.free)
@@ -200,7 +195,7 @@ class Service:
         if "metrics_bind" in self._sockets:
             made.append(
                 Listener(
-                    metrics_app(self.node, self.channel),
+                    metrics_app(self.node, self.channel, self.runner),
                     self._sockets["metrics_bind"],
                     None,
                     keep_alive_seconds=_CONSOLE_KEEP_ALIVE_SECONDS,
@@ -284,7 +279,6 @@ def _add_checks(node: Node, runner: Runner, channel: ChannelApp) -> None:
 
     def workers() -> None:
         stalled = runner.stalled()
-        node.metrics.workers_stalled.set(len(stalled))
         if stalled:
             raise Unavailable(f"workers stalled: {', '.join(stalled)}")
 

@@ -13,6 +13,8 @@ import msgspec
 from tidegate.control.api import table
 from tidegate.control.console.pages import PAGES
 from tidegate.control.domain.access import NOT_FOR_API_KEYS, PERMISSIONS, ROLES
+from tidegate.control.log_events import EVENTS
+from tidegate.control.metrics import Metrics
 from tidegate.control.settings import Settings
 from tidegate.control.settings_oidc import Oidc, OidcRole
 
@@ -22,7 +24,14 @@ _MADE = "<!-- Written by `make docs` from the program; do not edit. -->\n\n"
 
 def pages() -> dict[str, str]:
     """File names and what must stand in them."""
-    return {"settings.md": _settings(), "api.md": _api(), "permissions.md": _permissions(), "cli.md": _cli()}
+    return {
+        "settings.md": _settings(),
+        "api.md": _api(),
+        "permissions.md": _permissions(),
+        "cli.md": _cli(),
+        "metrics.md": _metrics(),
+        "logs.md": _logs(),
+    }
 
 
 def _settings() -> str:
@@ -120,6 +129,32 @@ def _cli() -> str:
         "Data goes to standard output (`--json` for programs), talk to standard error.\n\n## Exit codes\n\n"
     )
     return _MADE + head + _table(("code", "meaning"), rows)
+
+
+def _metrics() -> str:
+    rows = []
+    metrics = Metrics()
+    for family in sorted(metrics.registry.collect(), key=lambda family: family.name):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in metrics.labels.get(family.name, ()))
+        rows.append((f"`{name}`", family.type, labels, family.documentation))
+    head = (
+        "# Metrics\n\n`/metrics` on `metrics_bind`, in Prometheus's text format. A histogram also has `_bucket`,"
+        " `_sum` and `_count`.\nNames beginning with `process_` and `python_` are of the node's process.\n\n"
+    )
+    return _MADE + head + _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def _logs() -> str:
+    rows = [
+        (f"`{one.event}`", one.level, ", ".join(f"`{name}`" for name in one.fields), one.meaning)
+        for one in sorted(EVENTS, key=lambda one: one.event)
+    ]
+    head = (
+        "# Log events\n\nOne line an event on standard error; `log_format` chooses words or JSON. Every line has"
+        " `event`, `level` and `timestamp`,\nand inside a request `request_id`, which the answer bears too.\n\n"
+    )
+    return _MADE + head + _table(("event", "level", "fields", "meaning"), rows)
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
 
 import anyio
@@ -141,13 +143,14 @@ class ChannelApp:
         if scope["type"] != "http":
             raise Defect(f"the device channel speaks HTTP, not {scope['type']}")
         path: str = scope["path"]
+        name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
+        began, outcome = perf_counter(), "answered"
         try:
             if path.startswith(_REPOSITORY):
                 caller = await self.identities.admit(scope)
                 scope["device"] = caller.device
                 await self._repository(scope, receive, send)
                 return
-            name = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
             call = self._log if name.startswith(LOGS) else self._calls.get(name)
             if call is None:
                 await self.identities.admit(scope)
@@ -156,9 +159,25 @@ class ChannelApp:
                 raise MethodNotAllowed(f"cannot {scope['method']} {path}", ("POST",))
             await http.answer(send, await call(scope, receive))
         except Disconnected:
-            return
+            outcome = "gone"
         except Exception as error:  # noqa: BLE001 - the edge: every error becomes a problem, the unforeseen ones logged
-            await http.refuse(send, understood(error))
+            told = understood(error)
+            outcome = "refused" if isinstance(told, Refused) else "failed"
+            await http.refuse(send, told)
+        finally:
+            self._count(self._counted_as(path, name), outcome, perf_counter() - began)
+
+    def _counted_as(self, path: str, name: str) -> str:
+        """A few names, whatever devices ask for."""
+        if path.startswith(_REPOSITORY):
+            return "repository"
+        if name.startswith(LOGS):
+            return "logs"
+        return name if name in self._calls else "other"
+
+    def _count(self, call: str, outcome: str, seconds: float) -> None:
+        self._node.metrics.channel_requests.labels(call, outcome).inc()
+        self._node.metrics.channel_seconds.labels(call).observe(seconds)
 
     async def _heartbeat(self, scope: Scope, receive: Receive) -> wire.HeartbeatAnswer:
         caller = await self.identities.admit(scope)
@@ -200,7 +219,8 @@ class ChannelApp:
         standing = self.desk.standing(caller.device, caller.identity.installation, caller.identity.report_sequence)
         standing.installation, standing.sequence = batch.installation, answer.report_sequence
         standing.mark()
-        self._node.metrics.reports.inc(len(batch.items))
+        for state, count in Counter(item.state for item in batch.items).items():
+            self._node.metrics.reports.labels(state).inc(count)
         return answer
 
     async def _leave(self, scope: Scope, receive: Receive) -> wire.LeaveAnswer:

@@ -34,3 +34,6 @@ class Node:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
+
+    def __post_init__(self) -> None:
+        self.db.observer = self.metrics.transaction

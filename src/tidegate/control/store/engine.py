@@ -7,14 +7,17 @@ power cut. PostgreSQL runs READ COMMITTED with row locks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
+
+from tidegate.errors import TidegateError
 
 BUSY_SECONDS = 15
 
@@ -28,11 +31,13 @@ class Database:
         if not self.is_sqlite:
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url, pool_size)
+        #: Hears of each transaction that ended: "read" or "write", its seconds, and whether an error ended it.
+        self.observer: Callable[[str, float, bool], None] = _nobody
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that may write; commits at the end, rolls back on any exception."""
-        with self.engine.connect() as tx:
+        with self._observed("write"), self.engine.connect() as tx:
             if self.is_sqlite:
                 tx.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -45,7 +50,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads, on one snapshot."""
-        with self.engine.connect() as tx:
+        with self._observed("read"), self.engine.connect() as tx:
             if self.is_sqlite:
                 tx.exec_driver_sql("BEGIN")
             else:
@@ -57,6 +62,22 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def _observed(self, kind: str) -> Iterator[None]:
+        began, failed = perf_counter(), True
+        try:
+            yield
+            failed = False
+        except TidegateError:  # a refusal, not the database's trouble
+            failed = False
+            raise
+        finally:
+            self.observer(kind, perf_counter() - began, failed)
+
+
+def _nobody(_kind: str, _seconds: float, _failed: bool) -> None:
+    pass
 
 
 def _sqlite(url: sa.URL) -> Engine:

@@ -53,10 +53,16 @@ class _Worker(threading.Thread):
                 self._stopping.wait(GATHER_SECONDS)
 
     def _round(self) -> None:
+        metrics, name, began = self._node.metrics, self.reconciler.name, self._node.clock.monotonic()
         try:
             self.reconciler.run(self._node)
         except Exception as error:  # noqa: BLE001 - the loop outlives every error, each of which is logged
-            log.warning("worker round failed", worker=self.reconciler.name, error=understood(error).detail)
+            metrics.worker_rounds.labels(name, "failed").inc()
+            log.warning("worker round failed", worker=name, error=understood(error).detail)
+        else:
+            metrics.worker_rounds.labels(name, "done").inc()
+            metrics.worker_success.labels(name).set(self._node.clock.now().timestamp())
+        metrics.worker_seconds.labels(name).set(self._node.clock.monotonic() - began)
 
     def wake(self) -> None:
         self._wake.set()
@@ -76,6 +82,10 @@ class Runner:
     def __init__(self, node: Node, reconcilers: Sequence[Reconciler]) -> None:
         self._node = node
         self._workers = [_Worker(node, reconciler) for reconciler in reconcilers]
+        for reconciler in reconcilers:
+            node.metrics.worker_interval.labels(reconciler.name).set(reconciler.interval_seconds)
+            for outcome in ("done", "failed"):
+                node.metrics.worker_rounds.labels(reconciler.name, outcome)
         self._unsubscribe: Callable[[], None] | None = None
 
     def start(self) -> None:
