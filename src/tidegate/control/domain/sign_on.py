@@ -78,14 +78,9 @@ def _untrusted(what: str) -> Untrusted:
 
 def mapped(value: object, lines: Iterable[tuple[str, Mapped]]) -> tuple[Mapped, ...]:
     """What the claim's value, a text or a list of texts, gives by the lines of the mapping, in their order."""
-    has = (
-        {value} if isinstance(value, str) else {one for one in value if isinstance(one, str)} if _many(value) else set()
-    )
+    many = value if isinstance(value, list | tuple) else (value,)
+    has = {one for one in many if isinstance(one, str)}
     return tuple(dict.fromkeys(given for wanted, given in lines if wanted in has))
-
-
-def _many(value: object) -> bool:
-    return isinstance(value, list | tuple)
 
 
 def operator_names(wanted: object, issuer: str, subject_: str) -> tuple[str, str]:
