@@ -19,10 +19,10 @@ from tidegate.errors import Invalid, NotFound, TidegateError
 #: Modules by the command that they have; a module is loaded when its command is asked for: the program starts fast.
 _MODULES = {
     "api": "api", "artifact": "artifact", "audit": "audit", "channel": "channel", "check-config": "node",
-    "completion": "completion", "context": "login", "device": "device", "fleet": "fleet", "group": "group",
-    "init": "node", "key": "key", "login": "login", "logout": "login", "role": "role", "rollout": "rollout",
-    "running": "running", "serve": "node", "session": "session", "token": "token", "trust": "trust",
-    "user": "user", "whoami": "login",
+    "completion": "completion", "context": "login", "device": "device", "doctor": "doctor", "fleet": "fleet",
+    "group": "group", "init": "node", "key": "key", "login": "login", "logout": "login", "role": "role",
+    "rollout": "rollout", "running": "running", "serve": "node", "session": "session", "token": "token",
+    "trust": "trust", "user": "user", "whoami": "login",
 }  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def _default_config() -> str:
     return str(Path(default_data_dir()) / SETTINGS_FILE)
 
 
-_CONFIG = click.option(
+CONFIG = click.option(
     "--config",
     default=_default_config,
     show_default="tidegate.toml in the data folder",
@@ -92,7 +92,7 @@ _CONFIG = click.option(
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @pass_cli
 @gives(Listening)
 def serve(cli: Cli, /, config: str) -> None:
@@ -112,7 +112,7 @@ def serve(cli: Cli, /, config: str) -> None:
 
 
 @click.command("check-config")
-@_CONFIG
+@CONFIG
 @pass_cli
 @gives(dict[str, Any])
 def check_config(cli: Cli, /, config: str) -> None:

@@ -118,6 +118,10 @@ class Output:
         else:
             self._print(escape(plain(str(plainly))))
 
+    def line(self, text: str) -> None:
+        """A line of data for people; JSON is given whole with `data`."""
+        self._print(escape(plain(text)))
+
     def fields(self, value: Mapping[str, Any] | Struct) -> None:
         """Names and values, one a line."""
         table = Table(box=None, show_header=False, pad_edge=False)
