@@ -34,6 +34,19 @@ EXAMPLES: Mapping[str, Callable[[int], sa.Select[Any]]] = {
         .limit(1)
     ),
     "/artifacts/{name}": lambda fleet: _first(schema.artifacts.c.name, schema.artifacts.c.fleet_id == fleet),
+    "/compare/{name}": lambda fleet: _first(schema.artifacts.c.name, schema.artifacts.c.fleet_id == fleet),
+    "/channels/{artifact}/{channel}": lambda fleet: (
+        sa.select(schema.channels.c.artifact_name, schema.channels.c.name)
+        .where(schema.channels.c.fleet_id == fleet)
+        .order_by(schema.channels.c.id)
+        .limit(1)
+    ),
+    "/artifacts/{name}/{version}/sbom/{sha256}": lambda fleet: (
+        sa.select(schema.artifacts.c.name, schema.artifacts.c.version, schema.sboms.c.sha256)
+        .join(schema.sboms, schema.sboms.c.artifact_id == schema.artifacts.c.id)
+        .where(schema.artifacts.c.fleet_id == fleet)
+        .limit(1)
+    ),
     "/groups/{name}": lambda fleet: _first(schema.groups.c.name, schema.groups.c.fleet_id == fleet),
     "/users/{name}": lambda fleet: _first(schema.operators.c.name),
     "/roles/{name}": lambda fleet: sa.select(sa.func.coalesce(_first(schema.roles.c.name).scalar_subquery(), "viewer")),

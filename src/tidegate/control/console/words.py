@@ -55,6 +55,8 @@ LOOKS: dict[str, tuple[str, str]] = {
     # artifacts, certificates, waves
     "published": ("good", "completed"),
     "withdrawn": ("bad", "withdrawn"),
+    "received": ("flow", "running"),
+    "invalid": ("bad", "failed"),
     "valid": ("good", "completed"),
     "expired": ("bad", "failed"),
     "expires": ("wait", "warn"),

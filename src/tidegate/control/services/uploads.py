@@ -72,6 +72,13 @@ def find(scope: Scope, node: Node, upload_id: str) -> Upload:
     return upload
 
 
+def listed(scope: Scope, node: Node, *, limit: int = 50) -> tuple[list[Upload], int]:
+    """Those under way in the fleet, the newest first, and how many there are."""
+    scope.require("artifacts.publish")
+    with node.db.read() as tx:
+        return store.listed(tx, scope.fleet_id, limit)
+
+
 def discard(scope: Scope, node: Node, upload_id: str) -> None:
     """Forget an upload; bytes that were sealed already stay until the next purge."""
     upload = find(scope, node, upload_id)

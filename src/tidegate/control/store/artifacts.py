@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -99,6 +99,50 @@ def listed(
 def count(tx: Connection, fleet_id: FleetId) -> int:
     """Versions of all names, exact to what a total is exact to."""
     return paging.total(tx, sa.select(artifacts.c.id).where(artifacts.c.fleet_id == fleet_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One artifact name: how many versions it has, and the newest that was not withdrawn (None: all were)."""
+
+    name: str
+    kind: str
+    versions: int
+    withdrawn: int
+    newest: str | None
+    published_at: datetime
+
+
+def names(
+    tx: Connection, fleet_id: FleetId, *, search: str, kind: str, limit: int, offset: int
+) -> tuple[list[Named], int]:
+    """By name, and how many there are."""
+    living = sa.func.max(sa.case((artifacts.c.withdrawn_at.is_(None), artifacts.c.id)))
+    query = (
+        sa.select(
+            artifacts.c.name,
+            sa.func.min(artifacts.c.kind).label("kind"),
+            sa.func.count().label("versions"),
+            sa.func.count(artifacts.c.withdrawn_at).label("withdrawn"),
+            living.label("newest"),
+            sa.func.max(artifacts.c.published_at).label("published_at"),
+        )
+        .where(artifacts.c.fleet_id == fleet_id)
+        .group_by(artifacts.c.name)
+    )
+    if search:
+        query = query.where(artifacts.c.name.contains(search, autoescape=True))
+    if kind:
+        query = query.where(artifacts.c.kind == kind)
+    total = paging.total(tx, query)
+    rows = tx.execute(query.order_by(artifacts.c.name).limit(limit).offset(offset)).all()
+    ids = [row.newest for row in rows if row.newest is not None]
+    found = tx.execute(sa.select(artifacts.c.id, artifacts.c.version).where(artifacts.c.id.in_(ids)))
+    version = {row.id: row.version for row in found}
+    return [
+        Named(row.name, row.kind, row.versions, row.withdrawn, version.get(row.newest), row.published_at)
+        for row in rows
+    ], total
 
 
 def running_on(tx: Connection, artifact: Artifact, limit: int) -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVarTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -13,6 +13,7 @@ from tidegate.control.store import paging
 from tidegate.control.store.schema import artifacts, device_artifacts, devices
 from tidegate.ids import FleetId
 
+Ts = TypeVarTuple("Ts")
 #: What is asked for: every device, those whose version drifted, those that run a withdrawn one, those that have
 #: reported none.
 Show = Literal["all", "drifted", "withdrawn", "unreported"]
@@ -121,7 +122,7 @@ def totals(tx: Connection, fleet_id: FleetId, wanted: Filter) -> Totals:
     reported = _some(fleet_id, wanted.artifact)
     drifted = reported.where(device_artifacts.c.drift_since.is_not(None))
     withdrawn = reported.where(_RUNNING.c.withdrawn_at.is_not(None))
-    query: sa.Select[Any] = sa.select(
+    query = sa.select(
         sa.func.count().label("devices"),
         _count_if(reported.exists()).label("reported"),
         _count_if(drifted.exists()).label("drifted"),
@@ -220,7 +221,7 @@ def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _living(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
+def _living(query: sa.Select[*Ts], fleet_id: FleetId, wanted: Filter) -> sa.Select[*Ts]:
     query = query.where(devices.c.fleet_id == fleet_id, _ACTIVE)
     for some in wanted.among:
         query = query.where(devices.c.id.in_(some))

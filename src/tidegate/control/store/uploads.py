@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.artifacts import Upload
+from tidegate.control.store import paging
 from tidegate.control.store.schema import tuf_repositories, uploads
 from tidegate.ids import FleetId
 
@@ -32,6 +33,14 @@ def insert(tx: Connection, upload: Upload) -> None:
 def find(tx: Connection, fleet_id: FleetId, upload_id: str) -> Upload | None:
     row = tx.execute(sa.select(uploads).where(uploads.c.fleet_id == fleet_id, uploads.c.id == upload_id)).one_or_none()
     return None if row is None else _upload(row)
+
+
+def listed(tx: Connection, fleet_id: FleetId, limit: int) -> tuple[list[Upload], int]:
+    """Those of a fleet, the newest first, and how many there are."""
+    query = sa.select(uploads).where(uploads.c.fleet_id == fleet_id)
+    total = paging.total(tx, query)
+    rows = tx.execute(query.order_by(uploads.c.created_at.desc(), uploads.c.id).limit(limit))
+    return [_upload(row) for row in rows], total
 
 
 def advance(tx: Connection, upload_id: str, received: int, at: datetime) -> None:

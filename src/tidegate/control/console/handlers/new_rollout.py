@@ -12,13 +12,15 @@ from tidegate.control.console import waves, words
 from tidegate.control.console.views import caret
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
 from tidegate.control.domain.rollouts.strategy import MAX_WAVES
-from tidegate.control.services import artifacts, groups, rollouts
+from tidegate.control.services import artifacts, channels, groups, rollouts
 from tidegate.control.services.rollouts import NewRollout, Preview, Target
 from tidegate.errors import FieldError, Invalid, Refused, TidegateError
 from tidegate.wire.device import Probe
 from tidegate.wire.operator.artifacts import ListArtifacts
 
 MOST = 200
+#: Before an option that names a channel instead of a version; no artifact's name has a colon.
+CHANNEL = "channel:"
 APPROVALS = (("auto", "auto"), ("manual", "manual"))
 PROBES = (("", "none"), ("exec", "exec"), ("http", "http"), ("file", "file"))
 TARGETS = (
@@ -158,7 +160,8 @@ def request_of(form: Typed) -> NewRollout:
         Invalid: naming every field that cannot be read.
     """
     reader = _Reader()
-    artifact, _, version = form.artifact.partition("/")
+    from_channel = form.artifact.startswith(CHANNEL)
+    artifact, _, version = form.artifact.removeprefix(CHANNEL).partition("/")
     if not version:
         reader.wrong("artifact", "must be chosen")
     strategy: dict[str, object] = {
@@ -179,7 +182,8 @@ def request_of(form: Typed) -> NewRollout:
     )
     request = NewRollout(
         artifact=artifact,
-        version=version,
+        version="" if from_channel else version,
+        channel=version if from_channel else None,
         target=target,
         strategy=strategy,
         probes=reader.probes(form),
@@ -210,7 +214,8 @@ def at_fields(error: TidegateError) -> TidegateError:
 def begin(visit: Visit) -> Outcome:
     """The empty form, with the artifact or group that was asked for."""
     group = visit.ask("group")
-    typed = Typed(artifact=visit.ask("artifact"), target="group" if group else "everyone", group=group)
+    asked = f"{CHANNEL}{visit.ask('channel')}" if visit.ask("channel") else visit.ask("artifact")
+    typed = Typed(artifact=asked, target="group" if group else "everyone", group=group)
     return _page(visit, typed, quiet=True)
 
 
@@ -243,6 +248,12 @@ def _page(
 ) -> Show:
     available = artifacts.listed(visit.scope, visit.node, ListArtifacts(state="available", limit=MOST)).items
     options = [(f"{one.name}/{one.version}", f"{one.name} {one.version}, {one.kind}") for one in available]
+    labels = channels.listed(visit.scope, visit.node, limit=MOST).items
+    options += [
+        (f"{CHANNEL}{one.artifact}/{one.name}", f"{one.artifact}, channel {one.name}: {one.version} now")
+        for one in labels
+        if not one.withdrawn
+    ]
     if not form.artifact and options:
         form = replace(form, artifact=options[0][0])
         preview_of = None if preview_of is None else replace(preview_of, artifact=form.artifact)
