@@ -11,5 +11,5 @@ def svg(text: str) -> Markup:
     picture = segno.make(text, error="m", micro=False).svg_inline(
         border=3, dark="#000", light="#fff", svgclass="qr", lineclass=None, omitsize=True
     )
-    labelled = picture.replace("<svg ", '<svg role="img" aria-label="QR code with the secret below" ', 1)
+    labelled = picture.replace("<svg ", '<svg role="img" aria-label="The secret below, as a picture to scan" ', 1)
     return Markup(labelled)  # noqa: S704 - drawn by the library from modules, none of the text is in it

@@ -32,8 +32,8 @@ def _everywhere(visit: Visit) -> bool:
     return "users.manage" in visit.scope.everywhere
 
 
-def _rows(given: list[NamedGrant]) -> list[NamedGrant]:
-    return [*given, *[NamedGrant("", "")] * SPARE]
+def _rows(visit: Visit, given: list[NamedGrant]) -> list[NamedGrant]:
+    return [*given, *[NamedGrant("", visit.scope.fleet)] * SPARE]
 
 
 def _choices(visit: Visit) -> dict[str, object]:
@@ -57,7 +57,7 @@ def new(visit: Visit) -> Outcome:
 
 
 def _new(visit: Visit, name: str, given: list[NamedGrant], problem: TidegateError | None = None) -> Show:
-    context = {"name": name, "rows": _rows(given), "everywhere": _everywhere(visit), **_choices(visit)}
+    context = {"name": name, "rows": _rows(visit, given), "everywhere": _everywhere(visit), **_choices(visit)}
     return Show("user_new.html", "New user", context, problem=problem)
 
 
@@ -89,7 +89,7 @@ def _page(visit: Visit, user: OperatorDetail, problem: TidegateError | None = No
         "user": user,
         "password": password,
         "factor": second_factor.standing_of(scope, node, name),
-        "rows": _rows(rows),
+        "rows": _rows(visit, rows),
         "kept": [role for role in user.roles if role not in rows],
         "sessions": [(one.record, browser(one.record.user_agent)) for one in seen.items] if seen else [],
         "session_total": seen.total if seen else 0,
