@@ -41,7 +41,7 @@ class Failures:
 def meter(failures: Failures) -> Markup:
     """A tide staff: ticks, rate, tolerance; green, amber above three quarters of the tolerance, red above it."""
     rate, tolerance = failures.rate, failures.tolerance
-    scale = max(2 * tolerance, Decimal("1.12") * rate) or Decimal("0.01")
+    scale = min(Decimal(1), max(2 * tolerance, Decimal("1.12") * rate)) or Decimal("0.01")
     span = Decimal(_RIGHT - _LEFT)
     fill, limit = float(span * rate / scale), _LEFT + float(span * tolerance / scale)
     look = ""

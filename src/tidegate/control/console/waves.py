@@ -147,7 +147,6 @@ def sentence(text: str) -> tuple[str, str]:
 
 
 _STATE_WORDS = {
-    _S.PENDING: "its wave is not released, or it waits to be served",
     _S.ASSIGNED: "served; the device has not reported on it yet",
     _S.READY: "staged and verified, waits for leave",
     _S.HEALTHY: "applied, every probe passed",
@@ -160,8 +159,9 @@ _STATE_WORDS = {
 
 def state_words(row: AssignmentView, rollout: RolloutDetail | None = None) -> str:
     """What there is to say of a device by its state alone, when it gave no reason."""
-    if row.state is _S.PENDING and rollout is not None:
-        if row.wave > rollout.released_wave:
+    if row.state is _S.PENDING:
+        if not row.released:
             return f"wave {row.wave} is not released"
-        return f"waits to be served: at most {rollout.max_in_flight:,} at once, or it is offline or held"
+        many = f"at most {rollout.max_in_flight:,} at once" if rollout else "as many as may are in flight"
+        return f"waits to be served: {many}, or it is offline or held"
     return _STATE_WORDS.get(row.state, "")

@@ -98,7 +98,7 @@ def assignments_page(tx: Connection, record: RolloutRecord, wanted: AssignmentFi
     Raises:
         Invalid: `show` is none of the choices.
     """
-    rank = _rank()
+    rank = sa.literal(0) if wanted.by_wave else _rank()
     key = (rank, assignments.c.wave, assignments.c.device_id)
     query = _assignments().where(assignments.c.rollout_id == record.id).add_columns(rank.label("rank"))
     shown = _shown(wanted)
@@ -136,6 +136,7 @@ def _assignments() -> sa.Select[Any]:
             devices.c.name.label("device"),
             devices.c.last_seen_at,
             devices.c.waiting_on,
+            rollouts.c.released_wave,
             artifacts.c.name.label("artifact"),
             artifacts.c.version,
             previous.c.version.label("previous"),
@@ -165,6 +166,7 @@ def _views(rows: Iterable[Any]) -> Iterable[AssignmentView]:
             last_seen_at=row.last_seen_at,
             previous_version=row.previous,
             why_waiting=row.waiting_on if state in IN_FLIGHT else "",
+            released=row.wave <= row.released_wave,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from tidegate.control.console import words
 from tidegate.control.console.holding import HOLD_HOURS, hold_until
 from tidegate.control.console.views import device_state, device_why, hardware_facts
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
@@ -55,6 +56,7 @@ def _show(visit: Visit, name: str, problem: TidegateError | None = None) -> Show
             "facts": hardware_facts(device),
             "events": detail.events[:EVENTS],
             "event_tone": event_tone,
+            "event_icon": event_icon,
             "state_words": state_words,
             "open_work": sum(1 for row in history if row.state in OPEN),
             "hold_hours": HOLD_HOURS,
@@ -85,6 +87,8 @@ def installed_words(row: Installed) -> tuple[str, str]:
 
 def event_tone(event: DeviceEvent) -> str:
     """Tone of a line of the history, by the state it speaks of."""
+    if event.kind in words.LOOKS:
+        return words.tone(event.kind)
     for word, tone in (
         ("enroll", "good"),
         ("fail", "bad"),
@@ -98,6 +102,20 @@ def event_tone(event: DeviceEvent) -> str:
         if word in event.kind:
             return tone
     return "flow"
+
+
+def event_icon(event: DeviceEvent) -> str:
+    """The state's own, where the line is one; else the silhouette of what happened."""
+    if event.kind in words.LOOKS:
+        return words.icon(event.kind)
+    known = (
+        ("enroll", "completed"),
+        ("conflict", "warn"),
+        ("drift", "drifted"),
+        ("hold", "held"),
+        ("certif", "g-trust"),
+    )
+    return next((icon for word, icon in known if word in event.kind), "info")
 
 
 def hold(visit: Visit) -> Outcome:

@@ -8,7 +8,7 @@ from tidegate.control.console import waves, words
 from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.domain.rollouts.model import IN_FLIGHT, WITH_LEAVE, WITHOUT_LEAVE, AssignmentState, Verb
-from tidegate.control.services import rollouts
+from tidegate.control.services import explain, rollouts
 from tidegate.control.services.rollouts import AssignmentFilter, RolloutDetail, TimelineEntry, VerbView
 from tidegate.errors import NotFound, Refused, TidegateError
 from tidegate.ids import RolloutId
@@ -76,7 +76,9 @@ _KINDS = (
 
 
 def entry_look(entry: TimelineEntry) -> tuple[str, str]:
-    """Tone and icon of one line of the timeline."""
+    """Tone and icon of one line of the timeline: a device's state has its own, an act that of what it does."""
+    if entry.kind in words.LOOKS:
+        return words.LOOKS[entry.kind]
     return next((look for word, look in _KINDS if word in entry.kind), ("quiet", "info"))
 
 
@@ -136,12 +138,31 @@ def _show(visit: Visit, rollout_id: RolloutId, problem: TidegateError | None = N
             "search": search,
             "rows": page.items,
             "row_look": _ROW_LOOK,
-            "slice": Slice(offset, len(page.items), page.total, SIZE, [("show", show), ("q", search)]),
+            "slice": Slice(
+                offset,
+                len(page.items),
+                page.total,
+                SIZE,
+                [("show", show), ("q", search), ("why", visit.ask("why")[:63])],
+            ),
+            **_why(visit, rollout),
             "timeline": rollouts.rollout_timeline(scope, node, rollout_id)[:TIMELINE],
             "in_flight": sum(rollout.counts.get(state, 0) for state in IN_FLIGHT),
         },
         problem=problem,
     )
+
+
+def _why(visit: Visit, rollout: RolloutDetail) -> dict[str, object]:
+    """Why one device runs what it runs of this artifact, when somebody asks for it by name."""
+    name = visit.ask("why").strip()[:63]
+    explanation, unknown = None, ""
+    if name:
+        try:
+            explanation = explain.explain(visit.scope, visit.node, name, rollout.artifact)
+        except NotFound as error:
+            unknown = error.detail
+    return {"why_device": name, "explanation": explanation, "why_unknown": unknown}
 
 
 def _abort_why(verbs: tuple[VerbView, ...]) -> str:

@@ -25,7 +25,7 @@ class RolloutFilter:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentView:
-    """One device in one rollout, for people."""
+    """One device in one rollout, for people. `released`: its wave is, so that it may be served."""
 
     device: str
     rollout: RolloutId
@@ -41,17 +41,22 @@ class AssignmentView:
     last_seen_at: datetime | None
     previous_version: str | None
     why_waiting: str = ""
+    released: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AssignmentFilter:
-    """`show`: ``all``, ``attention``, ``open``, ``healthy`` or one state. `after` is where a walk goes on."""
+    """`show`: ``all``, ``attention``, ``open``, ``healthy`` or one state. `after` is where a walk goes on.
+
+    `by_wave`: in an order that nothing changes, for a walk; else what needs attention first.
+    """
 
     show: str = "all"
     search: str = ""
     limit: int = 50
     offset: int = 0
     after: tuple[int, int, int] | None = None
+    by_wave: bool = False
 
 
 @dataclass(frozen=True, slots=True)
