@@ -7,6 +7,7 @@ What is counted over devices is set by the worker `figures`, so that a scrape co
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 
 from prometheus_client import (
@@ -21,9 +22,12 @@ from prometheus_client import (
 )
 
 from tidegate import __version__
+from tidegate.wire.device import ReportState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _DATABASE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
+#: What devices ask for; anything else counts as ``other``.
+CHANNEL_CALLS = ("heartbeat", "reports", "leave", "register", "renew", "logs", "repository", "other")
 _CHANNEL = {
     "devices_known": ("tidegate_channel_devices_known", "Device certificates that may call, in memory."),
     "devices_heard": ("tidegate_channel_devices_heard", "Devices whose standing is in memory."),
@@ -83,6 +87,11 @@ class Metrics:
         self.reports = self._counter(
             "tidegate_reports_committed", "Reports committed and acknowledged, repeated ones again.", "state"
         )
+        for call in CHANNEL_CALLS:
+            self.channel_requests.labels(call, "answered")
+            self.channel_seconds.labels(call)
+        for state in typing.get_args(ReportState):
+            self.reports.labels(state)
         self.leaves = self._counter("tidegate_leaves", "Requests to start applying, by the answer.", "given")
         for given in ("yes", "no"):
             self.leaves.labels(given)
