@@ -13,7 +13,7 @@ from tidegate.control.domain.access import Scope
 from tidegate.control.services.node import Node
 from tidegate.control.store import schema
 
-#: Whose parameter is what: the first pattern that a page's path begins with, and a query for an example of it. A page
+#: Whose parameter is what: the longest pattern that a page's path begins with, and a query for an example of it. A page
 #: with a parameter of its own adds its line here, and is walked from then on.
 EXAMPLES: Mapping[str, Callable[[int], sa.Select[Any]]] = {
     "/rollouts/{id:int}": lambda fleet: _first(schema.rollouts.c.id, schema.rollouts.c.fleet_id == fleet),
@@ -74,7 +74,7 @@ def _found(node: Node, scope: Scope) -> Iterator[tuple[str, str]]:
             if "{" not in page.path:
                 yield page.path, page.path
                 continue
-            pattern = next((one for one in EXAMPLES if page.path.startswith(one)), None)
+            pattern = max((one for one in EXAMPLES if page.path.startswith(one)), key=len, default=None)
             if pattern is None or "{" in page.path[len(pattern) :]:
                 raise LookupError(f"cannot walk {page.path}: it has no line in EXAMPLES of {__name__}")
             row = tx.execute(EXAMPLES[pattern](int(scope.fleet_id))).first()
