@@ -75,6 +75,7 @@ class Reader:
         self._rest = b""
         self._size = 0
         self._number = 0
+        self._rows = 0
         self._delimiter = ","
         self._columns: list[str] = []
         self._lines: list[Line] = []
@@ -122,7 +123,8 @@ class Reader:
         if not self._columns:
             self._header(text)
             return
-        if len(self._lines) >= MAX_ROWS:
+        self._rows += 1
+        if self._rows > MAX_ROWS:  # wrong ones too: reading them costs as much
             raise TooLarge(f"cannot import more than {MAX_ROWS:,} rows; split the file")
         try:
             self._row(self._cells(text))
