@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import json
@@ -10,6 +11,7 @@ import sqlite3
 import ssl
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,19 +67,19 @@ class Device:
         key = new_key()
         request = {"token": token, "csr_pem": csr(key), "agent_version": "test", "device": "cam-1"}
         enrolled = live.Api(node.console_url, node.ca).call("POST", "/v1/enroll", request)
-        (folder / "device.pem").write_text("".join(enrolled["certificate_chain"]))
+        (folder / "device.pem").write_text(enrolled["certificate_chain_pem"])
         secret = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         (folder / "device.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *secret))
         context = ssl.create_default_context(cafile=str(node.ca))
         context.load_cert_chain(folder / "device.pem", folder / "device.key")
         at = urlsplit(node.channel_url)
-        self._connection = http.client.HTTPSConnection(at.hostname or "", at.port, context=context, timeout=30)
+        self.connection = http.client.HTTPSConnection(at.hostname or "", at.port, context=context, timeout=30)
         self._sequence = 0
 
     def _post(self, path: str, body: Any) -> tuple[int, Any, http.client.HTTPResponse]:
         headers = {"content-type": "application/json"}
-        self._connection.request("POST", f"/v1/device/{path}", msgspec.json.encode(body), headers)
-        answer = self._connection.getresponse()
+        self.connection.request("POST", f"/v1/device/{path}", msgspec.json.encode(body), headers)
+        answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read()), answer
 
     def beat(self) -> tuple[int, Any]:
@@ -86,7 +88,7 @@ class Device:
 
     def report(self, work: str) -> tuple[int, Any]:
         self._sequence += 1
-        item = wire.Report(work=work, sequence=self._sequence, state="downloading")
+        item = wire.Report(self._sequence, work, "downloading", datetime.now(UTC))
         status, answer, _ = self._post("reports", wire.Reports("0" * 32, (item,)))
         return status, answer
 
@@ -172,7 +174,9 @@ def test_a_disk_that_fills_up_and_is_emptied_again(disk: Path, tmp_path: Path) -
         names = {one["name"] for one in api.call("GET", "/v1/groups", limit=200)["items"]}
         assert refused["name"] not in names
         assert "after" in names
-    assert sqlite3.connect(disk / "node" / "tidegate.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        device.connection.close()
+    with contextlib.closing(sqlite3.connect(disk / "node" / "tidegate.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert not list((disk / "node" / "blobs").rglob("*.unfinished"))
 
 

@@ -38,8 +38,8 @@ class Changed:
     """Components by name: only in the first, only in the second, in both with other versions. Cut at `MOST_SHOWN`;
     the counts are whole."""
 
-    gone: tuple[str, ...]
-    new: tuple[str, ...]
+    gone: tuple[tuple[str, str], ...]
+    new: tuple[tuple[str, str], ...]
     other: tuple[tuple[str, str, str], ...]
     gone_count: int
     new_count: int
@@ -91,8 +91,8 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> Changed:
     both = sorted(before.keys() & after.keys())
     other = [(name, before[name], after[name]) for name in both if before[name] != after[name]]
     return Changed(
-        tuple(f"{name} {before[name]}".strip() for name in gone[:MOST_SHOWN]),
-        tuple(f"{name} {after[name]}".strip() for name in new[:MOST_SHOWN]),
+        tuple((name, before[name]) for name in gone[:MOST_SHOWN]),
+        tuple((name, after[name]) for name in new[:MOST_SHOWN]),
         tuple(other[:MOST_SHOWN]),
         len(gone),
         len(new),

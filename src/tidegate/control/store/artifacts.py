@@ -97,8 +97,8 @@ def listed(
 
 
 def count(tx: Connection, fleet_id: FleetId) -> int:
-    """Versions of all names, exact to what a total is exact to."""
-    return paging.total(tx, sa.select(artifacts.c.id).where(artifacts.c.fleet_id == fleet_id))
+    """Artifact names, exact to what a total is exact to."""
+    return paging.total(tx, sa.select(artifacts.c.name).where(artifacts.c.fleet_id == fleet_id).distinct())
 
 
 @dataclass(frozen=True, slots=True)
