@@ -115,6 +115,8 @@ devices = Table(
     Index("uq_devices_fleet_id_name_active", "fleet_id", "name", unique=True,
           sqlite_where=sa.text("state = 'active'"), postgresql_where=sa.text("state = 'active'")),
     Index("ix_devices_fleet_id_generation", "fleet_id", "generation"),
+    Index("ix_devices_held", "fleet_id",
+          sqlite_where=sa.text("hold_reason IS NOT NULL"), postgresql_where=sa.text("hold_reason IS NOT NULL")),
     CheckConstraint("state IN ('active', 'decommissioned')", name="state"),
 )  # fmt: skip
 
@@ -433,6 +435,8 @@ device_artifacts = Table(
     Column("drift_since", Instant),
     Column("drift_reason", Text, nullable=False, server_default=""),  # the device's word for it
     Index("ix_device_artifacts_goal_artifact_id", "goal_artifact_id"),
+    # How many devices run each version, without reading their rows.
+    Index("ix_device_artifacts_running", "artifact_name", "running_version", "device_id"),
     Index("ix_device_artifacts_drifted", "device_id",
           sqlite_where=sa.text("drift_since IS NOT NULL"), postgresql_where=sa.text("drift_since IS NOT NULL")),
 )  # fmt: skip

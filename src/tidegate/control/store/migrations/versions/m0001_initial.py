@@ -198,6 +198,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_devices_fleet_id_generation", "devices", ["fleet_id", "generation"], unique=False)
     op.create_index(
+        "ix_devices_held",
+        "devices",
+        ["fleet_id"],
+        unique=False,
+        sqlite_where=sa.text("hold_reason IS NOT NULL"),
+        postgresql_where=sa.text("hold_reason IS NOT NULL"),
+    )
+    op.create_index(
         "uq_devices_fleet_id_name_active",
         "devices",
         ["fleet_id", "name"],
@@ -602,6 +610,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("drift_since IS NOT NULL"),
     )
     op.create_index("ix_device_artifacts_goal_artifact_id", "device_artifacts", ["goal_artifact_id"], unique=False)
+    op.create_index(
+        "ix_device_artifacts_running",
+        "device_artifacts",
+        ["artifact_name", "running_version", "device_id"],
+        unique=False,
+    )
     op.create_table(
         "log_bundles",
         sa.Column("request_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
