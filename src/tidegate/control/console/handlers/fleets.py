@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit
+from tidegate.control.console.visit import typed as as_struct
 from tidegate.control.services import fleets
 from tidegate.errors import Refused, TidegateError
+from tidegate.wire.operator.fleets import NewFleet
 
 
 def listed(visit: Visit) -> Outcome:
@@ -20,10 +22,8 @@ def _page(visit: Visit, typed: dict[str, str], problem: TidegateError | None = N
 def create(visit: Visit) -> Outcome:
     typed = {"name": visit.text("name"), "interval_seconds": visit.text("interval_seconds")}
     try:
-        interval = typed["interval_seconds"]
-        if not (interval.isascii() and interval.isdigit() and len(interval) < 6):
-            raise wrong("interval_seconds", "must be a whole number")
-        fleets.create_fleet(visit.scope, visit.node, name=typed["name"], interval_seconds=int(interval))
+        body = as_struct(typed, NewFleet)
+        fleets.create_fleet(visit.scope, visit.node, name=body.name, interval_seconds=body.interval_seconds)
     except Refused as error:
         return _page(visit, typed, error)
     return Go("/fleets", "fleet-created")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from tidegate.control.console.people_words import where
 from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.console.visit import typed as as_struct
 from tidegate.control.domain.access import EVERY_FLEET
 from tidegate.control.domain.people import ApiKey
 from tidegate.control.services import api_keys, roles
 from tidegate.errors import Refused, TidegateError
 from tidegate.ids import ApiKeyId
+from tidegate.wire.operator.people import NewApiKey
 
 SIZE = 50
 EXPIRIES = (("30", "30 d"), ("90", "90 d"), ("365", "1 year"), ("", "never"))
@@ -59,9 +61,13 @@ def create(visit: Visit) -> Outcome:
         expires = visit.text("expires")
         if expires not in dict(EXPIRIES):
             raise wrong("expires", "must be one of the choices")
+        body = as_struct(
+            {"name": visit.text("name"), "role": visit.text("role"), "every_fleet": visit.ticked("every_fleet")},
+            NewApiKey,
+        )
         made = api_keys.create_api_key(
-            visit.scope, visit.node, name=visit.text("name"), role=visit.text("role"),
-            every_fleet=visit.ticked("every_fleet"), expires_days=int(expires) if expires else None,
+            visit.scope, visit.node, name=body.name, role=body.role, every_fleet=body.every_fleet,
+            expires_days=int(expires) if expires else None,
         )  # fmt: skip
     except Refused as error:
         return _page(visit, typed, error)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from tidegate.control.console.people_words import PERMISSION_WORDS, where
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit
+from tidegate.control.console.visit import typed as as_struct
 from tidegate.control.domain.access import NOT_FOR_API_KEYS
 from tidegate.control.services import roles
 from tidegate.control.services.roles import RoleDetail
 from tidegate.errors import Refused, TidegateError
+from tidegate.wire.operator.roles import NewRole
 
 
 def listed(visit: Visit) -> Outcome:
@@ -49,10 +51,15 @@ def _typed(visit: Visit) -> dict[str, object]:
 def create(visit: Visit) -> Outcome:
     typed = _typed(visit)
     try:
+        values = {
+            "name": visit.text("name"),
+            "description": visit.text("description"),
+            "permissions": visit.texts("permission"),
+        }
+        body = as_struct(values, NewRole)
         made = roles.create_role(
-            visit.scope, visit.node, name=visit.text("name"), description=visit.text("description"),
-            permissions=visit.texts("permission"),
-        )  # fmt: skip
+            visit.scope, visit.node, name=body.name, description=body.description, permissions=body.permissions
+        )
     except Refused as error:
         return _new(visit, typed, error)
     return Go(f"/roles/{made.role.name}", "role-created")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tidegate.control.console.people_words import browser, where
 from tidegate.control.console.views import Slice
-from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
+from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed, wrong
 from tidegate.control.services import api_keys, operator_sessions, people, roles, second_factor
 from tidegate.control.services.people import ANY, NamedGrant, OperatorDetail
 from tidegate.errors import Refused, TidegateError
+from tidegate.wire.operator.people import NewOperator
 
 SIZE = 50
 #: Empty rows below the roles that somebody has: giving one needs no script.
@@ -66,7 +67,8 @@ def create(visit: Visit) -> Outcome:
     name, given = visit.text("name"), []
     try:
         given = _grants(visit)
-        detail, password = people.create_operator(visit.scope, visit.node, name=name, roles=given, password=None)
+        body = typed({"name": name}, NewOperator)
+        detail, password = people.create_operator(visit.scope, visit.node, name=body.name, roles=given, password=None)
     except Refused as error:
         return _new(visit, name, given, error)
     return _page(visit, detail, password=password or "")
