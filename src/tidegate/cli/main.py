@@ -21,7 +21,8 @@ _MODULES = {
     "api": "api", "artifact": "artifact", "audit": "audit", "channel": "channel", "check-config": "node",
     "completion": "completion", "context": "login", "device": "device", "doctor": "doctor", "fleet": "fleet",
     "group": "group", "init": "node", "key": "key", "login": "login", "logout": "login", "role": "role",
-    "rollout": "rollout", "running": "running", "serve": "node", "session": "session", "token": "token",
+    "rollout": "rollout", "running": "running", "serve": "node", "session": "session",
+    "settings": "settings", "token": "token", "totp": "totp",
     "trust": "trust", "user": "user", "whoami": "login",
 }  # fmt: skip
 

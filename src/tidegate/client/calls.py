@@ -26,6 +26,7 @@ from tidegate.wire.operator import rollouts as rollouts_wire
 from tidegate.wire.operator import runs as runs_wire
 from tidegate.wire.operator import sboms as sboms_wire
 from tidegate.wire.operator import second_factor as second_factor_wire
+from tidegate.wire.operator import settings as settings_wire
 from tidegate.wire.operator import sheets as sheets_wire
 from tidegate.wire.operator import tokens as tokens_wire
 from tidegate.wire.operator import trust as trust_wire
@@ -889,7 +890,7 @@ class Rollouts(Noun):
         )
 
     def assignments(
-        self, rollout: int, *, show: str = "all", search: str = ""
+        self, rollout: int, *, sort: Literal["attention", "wave"] = "attention", show: str = "all", search: str = ""
     ) -> Listing[rollouts_wire.AssignmentInfo]:
         """Devices of a rollout, what needs attention first.
 
@@ -898,7 +899,7 @@ class Rollouts(Noun):
         return self._listing(
             Page[rollouts_wire.AssignmentInfo],
             at("/v1/rollouts/{}/assignments", rollout),
-            rollouts_wire.AssignmentQuery(show=show, search=search),
+            rollouts_wire.AssignmentQuery(sort=sort, show=show, search=search),
         )
 
     def create(
@@ -1212,6 +1213,46 @@ class Sessions(Noun):
         return self._connection.call(people_wire.Sessions, "GET", "/v1/sessions")
 
 
+class Settings(Noun):
+    def get(self) -> settings_wire.FleetSettings:
+        """What the fleet sets for itself.
+
+        GET /v1/settings; needs `settings.manage`
+        """
+        return self._connection.call(settings_wire.FleetSettings, "GET", "/v1/settings")
+
+    def node(self) -> settings_wire.NodeSettings:
+        """The node's settings in force (settings.manage for all fleets).
+
+        GET /v1/settings/node; needs `settings.manage`
+        """
+        return self._connection.call(settings_wire.NodeSettings, "GET", "/v1/settings/node")
+
+    def replace(
+        self,
+        *,
+        interval_seconds: int,
+        four_eyes: bool = False,
+        default_strategy: Mapping[str, Any] | None = None,
+        device_events_days: int | None = None,
+    ) -> settings_wire.FleetSettings:
+        """Replace what the fleet sets for itself.
+
+        PUT /v1/settings; needs `settings.manage`
+        """
+        return self._connection.call(
+            settings_wire.FleetSettings,
+            "PUT",
+            "/v1/settings",
+            body=settings_wire.FleetSettings(
+                interval_seconds=interval_seconds,
+                four_eyes=four_eyes,
+                default_strategy=None if default_strategy is None else dict(default_strategy),
+                device_events_days=device_events_days,
+            ),
+        )
+
+
 class Tokens(Noun):
     def get(self, token: int) -> tokens_wire.TokenInfo:
         """One enrollment token and the devices it enrolled.
@@ -1360,6 +1401,7 @@ class Calls:
         self.running = Running(node)
         self.sboms = Sboms(node)
         self.sessions = Sessions(node)
+        self.settings = Settings(node)
         self.tokens = Tokens(node)
         self.trust = Trust(node)
         self.uploads = Uploads(node)

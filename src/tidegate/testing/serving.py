@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from tidegate.clock import SystemClock
 from tidegate.control import settings
@@ -18,15 +21,15 @@ START_SECONDS = 30
 
 
 @contextmanager
-def serving(folder: Path, password: str) -> Iterator[Service]:
-    """A new node in `folder`, listening until the block ends; `password` is the operator admin's."""
+def serving(folder: Path, password: str, **changes: Any) -> Iterator[Service]:
+    """A new node in `folder`, listening until the block ends; `password` is the operator admin's, `changes` settings."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="node")
     thread.start()
     try:
         chosen: dict[str, str | int] = {"console_bind": "127.0.0.1:0", "device_bind": "127.0.0.1:0", "metrics_bind": ""}
         made = setup.initialise(folder, chosen, SystemClock(), password=password)
-        service = Service(settings.load(made.settings_file))
+        service = Service(msgspec.structs.replace(settings.load(made.settings_file), **changes))
         _wait(asyncio.run_coroutine_threadsafe(service.start(), loop))
         try:
             yield service

@@ -20,6 +20,7 @@ from tidegate.control.api import (
     runs,
     sboms,
     second_factor,
+    settings,
     sheets,
     trust,
 )
@@ -43,6 +44,7 @@ MODULES = (
     rollouts,
     runs,
     second_factor,
+    settings,
     device_openapi,
 )
 

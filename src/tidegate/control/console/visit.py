@@ -174,6 +174,7 @@ DONE: dict[str, tuple[str, str]] = {
     "revoked": ("quiet", "Enrollment token revoked."),
     "verified": ("good", "Audit chain verified."),
     "password-changed": ("good", "Password changed. Every other session of yours has ended."),
+    "settings-changed": ("good", "Settings changed. They count from now on; the audit log has what they were."),
     "second-factor-removed": ("wait", "Second factor removed. A password alone is enough until another is set up."),
     "session-ended": ("quiet", "Session ended. Whoever used it has to sign in again."),
     "sessions-ended": ("quiet", "Sessions ended. Whoever used them has to sign in again."),

@@ -16,7 +16,6 @@ from tidegate.control.store import engine
 from tidegate.control.store import idempotency as store
 from tidegate.errors import Conflict, FieldError, Invalid
 
-KEEP_HOURS = 48
 _KEY = re.compile(r"[!-~]{1,128}")
 
 

@@ -27,8 +27,6 @@ from tidegate.trust.tuf.roles import PUBLISHER, Row
 from tidegate.wire import descriptor as descriptors
 from tidegate.wire.descriptor import PayloadFile
 
-#: Longer than any refresh takes, and than a device keeps a snapshot.
-KEEP_OLD = timedelta(days=8)
 _TOP = ("root", "targets", PUBLISHER, "snapshot", "timestamp")
 
 
@@ -96,7 +94,7 @@ def renew(tx: Connection, node: Node, fleet_id: FleetId, fleet: str) -> Changed 
     if not due:
         return None
     rows |= store.current(tx, fleet_id, due)
-    store.prune(tx, fleet_id, at - KEEP_OLD)
+    store.prune(tx, fleet_id, at - timedelta(days=node.settings.old_metadata_days))
     if due == {"timestamp"}:
         made = repository.resign_timestamp(rows, keys, at)
         store.put(tx, fleet_id, made.values(), at)

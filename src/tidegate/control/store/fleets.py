@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from tidegate.control.domain.fleets import Fleet
+from tidegate.control.domain.fleets import Fleet, FleetSettings
 from tidegate.control.store import engine
 from tidegate.control.store.schema import devices as device_rows
 from tidegate.control.store.schema import fleets
@@ -39,6 +40,22 @@ def lock_every(tx: Connection) -> list[Fleet]:
     """All fleets, and nobody makes another until the transaction ends: whoever would, locks the first one as well."""
     tx.execute(engine.for_update(sa.select(fleets.c.id).order_by(fleets.c.id).limit(1))).all()
     return every(tx)
+
+
+def settings(tx: Connection, fleet_id: FleetId, *, lock: bool = False) -> FleetSettings:
+    statement = sa.select(fleets).where(fleets.c.id == fleet_id)
+    row = tx.execute(engine.for_update(statement) if lock else statement).one()
+    return FleetSettings(row.interval_seconds, row.four_eyes, row.default_strategy, row.device_events_days)
+
+
+def set_settings(tx: Connection, fleet_id: FleetId, chosen: FleetSettings) -> None:
+    tx.execute(sa.update(fleets).where(fleets.c.id == fleet_id).values(asdict(chosen)))
+
+
+def events_days(tx: Connection) -> dict[FleetId, int | None]:
+    """How long each fleet keeps the history of its devices; None: as the node's settings say."""
+    query = sa.select(fleets.c.id, fleets.c.device_events_days).order_by(fleets.c.id)
+    return {FleetId(row.id): row.device_events_days for row in tx.execute(query)}
 
 
 def devices(tx: Connection, fleet_ids: Sequence[FleetId]) -> dict[FleetId, int]:

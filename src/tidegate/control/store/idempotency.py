@@ -49,6 +49,7 @@ def forget(tx: Connection, actor: str, key: str) -> None:
     tx.execute(sa.delete(table).where(table.c.actor == actor, table.c.key == key))
 
 
-def prune(tx: Connection, before: datetime) -> int:
-    """Forget the keys first used before this time."""
-    return tx.execute(sa.delete(table).where(table.c.created_at < before)).rowcount
+def prune(tx: Connection, before: datetime, most: int) -> int:
+    """Forget at most so many keys first used before this time; gives how many."""
+    chosen = sa.select(table.c.actor, table.c.key).where(table.c.created_at < before).limit(most)
+    return int(tx.execute(sa.delete(table).where(sa.tuple_(table.c.actor, table.c.key).in_(chosen))).rowcount)

@@ -30,7 +30,7 @@ from tidegate.control.services.rollouts.views import (
     Target,
     WavePreview,
 )
-from tidegate.control.store import assignments, engine, facts, groups, rollouts, selectors, work
+from tidegate.control.store import assignments, engine, facts, fleets, groups, rollouts, selectors, work
 from tidegate.control.store import devices as device_store
 from tidegate.control.store.schema import artifacts, devices
 from tidegate.control.store.schema import rollouts as rollout_table
@@ -55,6 +55,7 @@ class _Resolved:
     unknown: tuple[str, ...]
     incompatible: tuple[DeviceId, ...]
     needs: str
+    four_eyes: bool
     errors: tuple[FieldError, ...]
 
     @property
@@ -102,7 +103,7 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
             labels=tuple(spec.label for spec in resolved.strategy.waves),
             baseline=request.baseline,
             created_by=str(scope.actor),
-            four_eyes_person=scope.person if node.settings.four_eyes else None,
+            four_eyes_person=scope.person if resolved.four_eyes or node.settings.four_eyes else None,
             start_at=request.start_at,
             channel=request.channel,
         )
@@ -143,7 +144,9 @@ def _target_as_asked(target: Target) -> dict[str, object]:
 
 def _resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -> _Resolved:
     version = _version(tx, scope, request)
-    strategy = parse_strategy(request.strategy)
+    fleet = fleets.settings(tx, scope.fleet_id)
+    default = json.loads(fleet.default_strategy) if fleet.default_strategy is not None else None
+    strategy = parse_strategy(request.strategy if request.strategy is not None else default)
     errors = _shape(request, now)
     targeted, unknown = _devices(tx, scope, request.target)
     errors += [FieldError(f"/target/devices/{index}", f"no active device is called {name}") for index, name in unknown]
@@ -160,7 +163,8 @@ def _resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -
     waves = cohort.cohorts(scope.fleet, fitting, strategy, members)
     if not fitting and not errors:
         errors.append(FieldError("/target", "has no device to roll out to"))
-    return _Resolved(version, strategy, waves, tuple(name for _, name in unknown), incompatible, needs, tuple(errors))
+    names = tuple(name for _, name in unknown)
+    return _Resolved(version, strategy, waves, names, incompatible, needs, fleet.four_eyes, tuple(errors))
 
 
 def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersion:
