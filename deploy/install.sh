@@ -117,6 +117,13 @@ case $program_dir$(command -v "$python") in
 *[!A-Za-z0-9/._+-]*) fail "cannot install: the folder and the path of Python must have no blanks or quotes" ;;
 esac
 
+# Where nothing can be written it is said before anything is; of two folders of one disk the second may be read-only.
+for folder in "$program_dir" "$bin_dir" "$config_dir" "$state_dir" "$run_dir"; do
+    there=$folder
+    while [ ! -d "$there" ]; do there=$(dirname "$there"); done
+    [ -w "$there" ] || fail "cannot write to $there (read-only?); make it writable, or install below another folder with --prefix DIR"
+done
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -30,9 +30,9 @@ class KillingFiles:
         def step(*arguments: Any) -> None:
             self._step += 1
             if self._step == self._at:
-                if self._torn and name in ("write", "append"):
-                    path, data = arguments
-                    method(path, data[: len(data) // 2])
+                if self._torn and name in ("write", "append", "create"):
+                    path, data, *more = arguments
+                    method(path, data[: len(data) // 2], *more)
                 os.kill(os.getpid(), signal.SIGKILL)
             method(*arguments)
 

@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.crash.real import CASES, Case, Outside, executor, fresh, judge, live, prepare, runs, scratch, sees_old_or_new
+from tests.crash.real import (
+    CASES,
+    LONG_CASES,
+    Case,
+    Outside,
+    executor,
+    fresh,
+    is_config,
+    judge,
+    live,
+    prepare,
+    runs,
+    scratch,
+    sees_old_or_new,
+)
 from tests.crash.scenarios import V4, V5, V6, install, wants
 
 from tidegate.agent import state
@@ -41,12 +55,12 @@ class FaultyFiles:
         def step(*arguments: Any) -> None:
             self.steps += 1
             # A full disk can still rename, remove and flush.
-            grows = name in ("write", "append", "copy", "make_folder", "symlink", "link")
+            grows = name in ("write", "append", "create", "copy", "make_folder", "symlink", "link")
             due = self.steps >= self._at if self._lasting else self.steps == self._at
             if due and (grows or self._error != errno.ENOSPC):
-                if self._error == errno.ENOSPC and name in ("write", "append"):
-                    path, data = arguments
-                    method(path, data[: len(data) // 2])
+                if self._error == errno.ENOSPC and name in ("write", "append", "create"):
+                    path, data, *more = arguments
+                    method(path, data[: len(data) // 2], *more)
                 raise OSError(self._error, os.strerror(self._error), str(arguments[0]))
             method(*arguments)
 
@@ -56,7 +70,7 @@ class FaultyFiles:
 def faulty_life(root: Path, case: Case, files: FaultyFiles) -> Waiting:
     """It may stop anywhere, with a reason; it may not raise, and may not show anything half-applied."""
     clock = FakeClock()
-    one = executor(root, "faulty", case.bad, files, clock)  # type: ignore[arg-type]
+    one = executor(root, "faulty", case.bad, files, clock, case.reload_fails)  # type: ignore[arg-type]
     waiting = one.run(None)
     for _ in range(ROUNDS):
         waiting = one.run(case.desired)
@@ -115,11 +129,11 @@ def sweep(case: Case, stride: int) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 def test_disk_trouble_at_some_steps(case: Case, covered: Callable[[str, int], None]) -> None:
-    covered("disk full, broken or read-only, sampled", sweep(case, stride=13))
+    covered("disk full, broken or read-only, sampled", sweep(case, stride=40 if is_config(case) else 13))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+@pytest.mark.parametrize("case", LONG_CASES, ids=lambda one: one.name)
 def test_disk_trouble_at_many_more_steps(case: Case, covered: Callable[[str, int], None]) -> None:
     covered("disk full, broken or read-only, every third step", sweep(case, stride=3))
 
@@ -132,9 +146,7 @@ class Unlinkable(RealFiles):
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 def test_without_hard_links_versions_are_copies(tmp_path: Path, case: Case) -> None:
     root = tmp_path / "state"
-    root.mkdir(mode=0o700)
-    for number, published in enumerate(case.before):
-        executor(root, f"before {number}", files=Unlinkable()).run(wants(install(published, f"before-{number}")))
+    prepare(root, case, Unlinkable())
     live(root, case, "only", Unlinkable())
     judge(root, case)
     laid_out = list((root / "models").glob("vad/versions/*/model.onnx"))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tests.crash.real import CASES, Case
+from tests.crash.real import CASES, LONG_CASES, Case, is_config
 
 
 def sweep(case: Case, stride: int) -> int:
@@ -26,10 +26,10 @@ def sweep(case: Case, stride: int) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 def test_killed_at_some_steps(case: Case, covered: Callable[[str, int], None]) -> None:
-    covered("real process, SIGKILL, sampled", sweep(case, stride=11))
+    covered("real process, SIGKILL, sampled", sweep(case, stride=33 if is_config(case) else 11))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+@pytest.mark.parametrize("case", LONG_CASES, ids=lambda one: one.name)
 def test_killed_at_every_step(case: Case, covered: Callable[[str, int], None]) -> None:
     covered("real process, SIGKILL, every step", sweep(case, stride=1))

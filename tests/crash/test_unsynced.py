@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.crash.real import CASES, Case, fresh, judge, live, prepare, scratch, sees_old_or_new
+from tests.crash.real import CASES, LONG_CASES, Case, fresh, is_config, judge, live, prepare, scratch, sees_old_or_new
 from tests.crash.unsynced import Loss, UnsyncedFiles
 
 LOSSES: tuple[Loss, ...] = ("all", "contents", "some names")
@@ -47,11 +47,11 @@ def come_back(case: Case, files: UnsyncedFiles, target: Path, loss: Loss, words:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 def test_power_lost_before_some_changes(case: Case, covered: Callable[[str, int], None]) -> None:
-    covered("real files, power lost, sampled", lose_power(case, stride=7))
+    covered("real files, power lost, sampled", lose_power(case, stride=21 if is_config(case) else 7))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+@pytest.mark.parametrize("case", LONG_CASES, ids=lambda one: one.name)
 def test_power_lost_before_any_change(case: Case, covered: Callable[[str, int], None]) -> None:
     covered("real files, power lost, every change", lose_power(case, stride=1))
 
@@ -73,7 +73,7 @@ def lose_power(case: Case, stride: int) -> int:
         return len(LOSSES) * (point // stride + 1)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+@pytest.mark.parametrize("case", LONG_CASES, ids=lambda one: one.name)
 def test_process_dies_and_then_the_power_is_lost(case: Case) -> None:
     """What the dead process renamed and did not flush is seen by the next one, and must not be built upon unflushed."""
     draw = random.Random(11)

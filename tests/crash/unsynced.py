@@ -7,6 +7,7 @@ survive or not, and names may survive without contents, so there are several way
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class Node:
 
     content: bytes | str | dict[str, Node] = b""
     flushed: bytes | str | dict[str, Node] = b""
+    mode: int = 0o600
 
     @property
     def names(self) -> dict[str, Node]:
@@ -56,6 +58,11 @@ class UnsyncedFiles:
         self._real.write(path, data)
         node = self._names(path).setdefault(path.name, Node())
         node.content = data
+
+    def create(self, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+        self._step()
+        self._real.create(path, data, mode, owner)
+        self._names(path)[path.name] = Node(data, data, mode)
 
     def append(self, path: Path, data: bytes) -> None:
         self._step()
@@ -108,7 +115,7 @@ class UnsyncedFiles:
     def sync_folder(self, path: Path) -> None:
         self._step()
         self._real.sync_folder(path)
-        if path.is_relative_to(self._root):
+        if _named(path).is_relative_to(self._root):
             node = self._node(path)
             node.flushed = dict(node.names)
 
@@ -127,18 +134,25 @@ class UnsyncedFiles:
             return Node(str(path.readlink()), str(path.readlink()))
         if path.is_file():
             data = path.read_bytes()
-            return Node(data, data)
+            return Node(data, data, stat.S_IMODE(path.stat().st_mode))
         names = {entry.name: self._read(entry) for entry in path.iterdir() if not entry.name.endswith(".lock")}
         return Node(names, dict(names))
 
     def _node(self, path: Path) -> Node:
         node = self._tree
-        for part in path.relative_to(self._root).parts:
+        for part in _named(path).relative_to(self._root).parts:
             node = node.names[part]
         return node
 
     def _names(self, path: Path) -> dict[str, Node]:
         return self._node(path.parent).names
+
+
+def _named(path: Path) -> Path:
+    """A path below a folder that is held open, as one below its name."""
+    if path.parts[1:4] != ("proc", "self", "fd"):
+        return path
+    return Path(*path.parts[:5]).readlink().joinpath(*path.parts[5:])
 
 
 @dataclass
@@ -163,6 +177,7 @@ class _Layout:
             return
         assert isinstance(node.flushed, bytes)
         target.write_bytes(node.flushed)
+        target.chmod(node.mode)
         self.laid[id(node)] = target
 
     def _names(self, node: Node) -> dict[str, Node]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import termios
 import time
 import urllib.error
 import urllib.request
@@ -231,3 +234,67 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     until(lambda: device.shows(AGENT, "ActiveState") in ("failed", "inactive"), device.journal)
     assert device.shows(AGENT, "NRestarts") == "0"
     assert device.greets() == "hello"
+
+
+OLD_PYTHON = """#!/usr/bin/python3 -I
+import runpy, sys
+sys.implementation.cache_tag = "cpython-39"
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_installer_refuses_in_words_and_asks_for_the_token_on_a_terminal(device: Device) -> None:
+    """Each refusal comes before anything on the device has changed; then a person types the token."""
+    container = device.container
+    container.write("/opt/old-python", OLD_PYTHON, 0o755)
+    minted = device.minted()
+    command = str(minted["installer"]["command"])
+    agent_sha256 = command.split("--agent-sha256 ")[1].split()[0]
+    read_only = "mount --bind /usr /usr && mount -o remount,bind,ro /usr"
+    without_python = "mv /usr/bin/python3 /usr/bin/away"
+    for before, tried, words, after in (
+        ("true", command.replace(agent_sha256, "0" * 64), "cannot trust the agent program: its SHA-256 is", "true"),
+        (without_python, command, "python3 is missing", "mv /usr/bin/away /usr/bin/python3"),
+        ("true", f"{command} --python /opt/old-python", "built for cpython-", "true"),
+        ("true", command.replace("sudo", AS_NOBODY), "without root; run it as root or give --prefix DIR", "true"),
+        (read_only, command, "cannot write to /usr/local/bin (read-only?)", "mount -o remount,bind,rw /usr"),
+    ):
+        container.run(["sh", "-c", before], check=True)
+        done = container.run(["sh", "-c", f"cd /tmp && {tried}"], f"{minted['secret']}\n")
+        container.run(["sh", "-c", after], check=True)
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+        changed = container.run(["sh", "-c", "ls -d /opt/tidegate /etc/tidegate /var/lib/tidegate"]).stdout
+        assert changed == "", words
+
+    said = at_a_terminal(container, f"cd /tmp && {command}", str(minted["secret"]))
+    assert "enrolled as device cam-7" in said
+    assert minted["secret"] not in said
+    until(device.online, device.journal)
+
+
+def at_a_terminal(container: Container, command: str, typed: str) -> str:
+    """What a person sees who runs `command` and types a secret when asked; nothing of what is typed may be shown."""
+    terminal, inside = pty.openpty()
+    process = container.popen(["sh", "-c", command], stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    os.close(inside)
+    said, asked = b"", False
+    try:
+        while True:
+            try:
+                part = os.read(terminal, 4096)
+            except OSError:
+                break  # the last one who had it open has closed it
+            said += part
+            if not asked and b"Enrollment token: " in said:
+                asked = True
+                until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, "the terminal stops showing")
+                os.write(terminal, f"{typed}\n".encode())
+        assert process.wait(60) == 0, said.decode()
+    finally:
+        os.close(terminal)
+    assert asked, said.decode()
+    return said.decode()

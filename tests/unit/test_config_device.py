@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.agent.files import RealFiles
 from tidegate.agent.payloads.base import NotTaken
 from tidegate.agent.payloads.config import ConfigPayload
 from tidegate.agent.payloads.owner import Owner
@@ -223,6 +224,15 @@ def test_nothing_is_allowed_until_the_owner_says_so(device: Device) -> None:
         device.staged("1", "level = 1")
 
 
+def test_what_the_owner_takes_back_while_it_waits_is_not_put_there(device: Device) -> None:
+    release = device.staged("1", "level = 1")
+    device.allow = Allow()
+    assert "below no destination prefix" in device.payload.refusal("app", release)
+    with pytest.raises(Refused, match="below no destination prefix"):
+        device.payload.switch("app", release)
+    assert not device.file.exists()
+
+
 @pytest.mark.parametrize("place", ["/etc/application/x", "/etc/app", "/etc/passwd", "/srv2/x"])
 def test_a_place_beside_the_prefix_is_not_below_it(device: Device, place: str) -> None:
     with pytest.raises(Refused, match="below no destination prefix"):
@@ -362,6 +372,16 @@ def test_what_lies_in_the_way_of_the_new_file_is_not_written_through(device: Dev
         device.runs("1", "level = 1")
         assert device.file.read_text() == "level = 1"
         device.payload.switch("app", None)
+
+
+def test_a_new_file_is_new_or_not_made(tmp_path: Path, victim: Path) -> None:
+    """Also when somebody plants a link just after the name was found free."""
+    planted = tmp_path / "planted"
+    for plant in (lambda: planted.symlink_to(victim / "app.conf"), lambda: os.link(victim / "app.conf", planted)):
+        plant()
+        with pytest.raises(FileExistsError):
+            RealFiles().create(planted, b"level = 1", 0o644, None)
+        planted.unlink()
 
 
 def test_a_user_who_keeps_swapping_the_folder_for_a_link_gets_nothing_written_elsewhere(

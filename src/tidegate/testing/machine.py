@@ -22,7 +22,8 @@ from tidegate.agent.transaction.model import LEAVE_SECONDS, TRIAL_CEILING, Phase
 from tidegate.testing.clock import FakeClock
 from tidegate.testing.machine_parts import Content, Model, Notes, Outside, Placed, Reports
 from tidegate.wire import descriptor as descriptors
-from tidegate.wire.descriptor import Descriptor, PayloadFile
+from tidegate.wire.config import ConfigOptions
+from tidegate.wire.descriptor import Descriptor, Kind, PayloadFile
 from tidegate.wire.device import DesiredState, LeaveAnswer, Requirement
 
 Crash = Literal["death", "power"]
@@ -48,11 +49,15 @@ class Published:
     files: Mapping[str, bytes]
 
 
-def publish(name: str, version: str, data: bytes, requires: tuple[Requirement, ...] = ()) -> Published:
-    """A model version with one file."""
+def publish(
+    name: str, version: str, data: bytes, requires: tuple[Requirement, ...] = (), config: ConfigOptions | None = None
+) -> Published:
+    """A version with one file: a config when there are options for one, else a model."""
     digest = hashlib.sha256(data).hexdigest()
     file = PayloadFile("model.onnx", digest, len(data))
-    encoded = descriptors.encode(Descriptor("default", name, version, "model", (file,), requires=requires))
+    kind: Kind = "model" if config is None else "config"
+    made = Descriptor("default", name, version, kind, (file,), requires=requires, config=config)
+    encoded = descriptors.encode(made)
     return Published(Release(version, hashlib.sha256(encoded).hexdigest()), encoded, {digest: data})
 
 
