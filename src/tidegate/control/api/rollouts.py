@@ -112,6 +112,7 @@ def _assignments(call: Call) -> Page[wire.AssignmentInfo]:
         limit=query.limit,
         offset=query.offset,
         after=cast("tuple[int, int, int] | None", position),
+        by_wave=query.sort == "wave",
     )
     return assignment_page(rollouts.list_assignments(call.scope, call.node, call.integer("rollout"), wanted))
 
