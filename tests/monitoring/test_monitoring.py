@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 import urllib3
 import yaml
+from tests.docs.shell import Shell
+from tests.docs.stage import environment, run
 
-from tidegate.testing import live
+from tidegate.testing import live, runbook
 from tidegate.testing.live import LiveNode
 from tidegate.testing.processes import Processes
 
 PROJECT = Path(__file__).parents[2]
 MONITORING = PROJECT / "deploy" / "monitoring"
+GUIDE = PROJECT / "docs" / "guides" / "monitoring.md"
 ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((MONITORING / "tidegate-dashboard.json").read_text())
@@ -124,13 +127,14 @@ def test_a_node_that_does_not_answer_is_noticed(monitored: Monitored) -> None:
     _until("TidegateDown is on its way", lambda: monitored.alerts(NOWHERE) == {"TidegateDown": "pending"})
 
 
-def _queries() -> Iterator[Any]:
-    for panel in DASHBOARD["panels"]:
-        for target in panel.get("targets", []):
-            yield pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+QUERIES = [
+    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+    for panel in DASHBOARD["panels"]
+    for target in panel.get("targets", [])
+]
 
 
-@pytest.mark.parametrize("expression", _queries())
+@pytest.mark.parametrize("expression", QUERIES)
 def test_every_query_of_the_dashboard_returns_series(monitored: Monitored, expression: str) -> None:
     asked = expression
     values = {"$instance": _instance(monitored.node), "$fleet": "default", "$__rate_interval": "1m"}
@@ -171,7 +175,24 @@ def test_the_shipped_configuration_is_sound() -> None:
     assert _promtool("check", "config", "prometheus.yml", folder=MONITORING).returncode == 0
 
 
+def test_the_guides_commands_say_what_it_says(monitored: Monitored, tmp_path: Path) -> None:
+    for name in ("prometheus.yml", "alerts.yaml"):
+        shutil.copy(MONITORING / name, tmp_path)
+    places = {"127.0.0.1:9464": _instance(monitored.node), "127.0.0.1:9090": monitored.prometheus[len("http://") :]}
+    typed = 0
+    with Shell(tmp_path, environment(tmp_path)) as shell:
+        for part in runbook.read(GUIDE):
+            assert isinstance(part, runbook.Block)
+            for command in part.commands:
+                text = command.text
+                for documented, here in places.items():
+                    text = text.replace(documented, here)
+                run(shell, runbook.Command(command.line, text, command.expected, command.again, command.exit_status))
+                typed += 1
+    assert typed == 4
+
+
 def test_each_alert_is_explained_in_the_guide() -> None:
-    guide = (PROJECT / "docs" / "guides" / "monitoring.md").read_text()
+    guide = GUIDE.read_text()
     assert [rule["alert"] for rule in RULES if f"`{rule['alert']}`" not in guide] == []
     assert all(rule["labels"]["severity"] in ("page", "ticket") for rule in RULES)
