@@ -33,6 +33,15 @@ def list_(cli: Cli, /, **query: Any) -> None:
 
 
 @commands.command()
+@click.argument("name", type=GROUP)
+@pass_cli
+@gives(GroupInfo)
+def show(cli: Cli, name: str) -> None:
+    """One group: who is in it is `tidegate device list --group`."""
+    cli.out.data(cli.client.call("GET", _path(name)))
+
+
+@commands.command()
 @click.argument("name")
 @click.argument("devices", nargs=-1, type=DEVICE)
 @click.option("--selector", help="Who is in it, at any time: 'tags.site == \"plant-7\"'. See preview.")
