@@ -9,6 +9,7 @@ from tidegate.control.services import audit_log, devices, groups, holds, selecte
 from tidegate.control.services.devices import Search
 from tidegate.control.services.holds import HeldGroup
 from tidegate.control.services.node import Node
+from tidegate.control.services.situation import situation
 from tidegate.control.store.audit import Filter
 from tidegate.errors import Forbidden, Invalid, NotFound
 from tidegate.testing.fleet import enroll
@@ -50,6 +51,8 @@ def test_a_group_holds_what_a_release_leaves(node: Node, scope: Scope) -> None:
     found = selected.selected(scope, node, [*NAMES, "lamp"])
     assert (found.held, found.own_holds) == (4, 1)
     assert devices.counts(scope, node).held == 4
+    around = situation(scope, node)
+    assert (around.devices, around.held) == (5, 4)  # a device held twice is one
     assert selected.release(scope, node, NAMES) == 1
     assert held(node, scope) == NAMES
 

@@ -37,8 +37,8 @@ def chrome(visit: Visit) -> Chrome:
     return Chrome(
         situation=opened,
         open_rollouts=None if found.rollouts is None else sum(count for _, count in opened),
-        devices=found.devices.total if found.devices else None,
-        held=found.devices.held if found.devices else 0,
+        devices=found.devices,
+        held=found.held,
         groups=found.groups,
         artifacts=found.artifacts,
         freeze=found.freeze,

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Device, DeviceState, Presence
 from tidegate.control.store import devices as store
+from tidegate.control.store import groups as group_store
 from tidegate.control.store.assignments import on_hold
 from tidegate.control.store.schema import device_artifacts, device_tags, devices
 from tidegate.ids import DeviceId, FleetId
@@ -99,6 +100,22 @@ def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, n
         drifted=int(row.drifted),
         conflict=int(row.conflict),
         decommissioned=int(row.decommissioned),
+    )
+
+
+def living_and_held(tx: Connection, fleet_id: FleetId, now: datetime) -> tuple[int, int]:
+    """How many living devices there are, and how many of them are held: by what holds them, not by looking at each."""
+    living = sa.select(sa.func.count()).where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
+    own = sa.select(devices.c.id).where(
+        devices.c.fleet_id == fleet_id,
+        devices.c.state == "active",
+        devices.c.hold_reason.is_not(None),
+        sa.or_(devices.c.hold_until.is_(None), devices.c.hold_until > now),
+    )
+    held = sa.union(own, *group_store.held_members(tx, fleet_id, now)).subquery()
+    return (
+        int(tx.execute(living).scalar_one()),
+        int(tx.execute(sa.select(sa.func.count()).select_from(held)).scalar_one()),
     )
 
 

@@ -113,6 +113,16 @@ def held(tx: Connection, fleet_id: FleetId, now: datetime) -> dict[str, Hold]:
     return {row.name: Hold(row.hold_reason, row.hold_until) for row in tx.execute(query)}
 
 
+def held_members(tx: Connection, fleet_id: FleetId, now: datetime) -> list[sa.Select[Any]]:
+    """For each group on hold now, the ids of the living devices that it holds: for a union, or for IN."""
+    query = sa.select(groups).where(
+        groups.c.fleet_id == fleet_id,
+        groups.c.hold_reason.is_not(None),
+        sa.or_(groups.c.hold_until.is_(None), groups.c.hold_until > now),
+    )
+    return [_members(row) for row in tx.execute(query)]
+
+
 def held_selectors(tx: Connection, fleet_id: FleetId, now: datetime) -> list[str]:
     """The selectors of the groups on hold now."""
     query = sa.select(groups.c.selector).where(
