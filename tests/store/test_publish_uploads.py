@@ -207,3 +207,30 @@ def test_purging_forgets_what_nobody_continued_but_nothing_published(
     for upload in (again, lonely, part):
         with pytest.raises(NotFound):
             uploads.find(scope, node, upload.id)
+
+
+def test_blobs_that_nothing_names_are_removed_and_no_others(node: Node, scope: Scope) -> None:
+    upload = uploads.upload_stream(scope, node, "model.onnx", len(DATA), [DATA])
+    files = (NewFile(name="model.onnx", upload=upload.id),)
+    manifest = ModelManifest(framework="onnx")
+    published = artifacts.publish(
+        scope, node, PublishArtifact(name="vad", version="1", files=files, manifest=manifest)
+    )  # fmt: skip
+    waiting = uploads.upload_stream(scope, node, "other.onnx", 5, [b"other"])
+    discarded = uploads.upload_stream(scope, node, "gone.onnx", 4, [b"gone"])
+    uploads.discard(scope, node, discarded.id)
+    failed = node.blobs.put(b"a descriptor whose publication failed")
+    assert uploads.sweep(node) == 0  # all of them are young: what names them may be about to be written
+    assert node.blobs.folder is not None
+    half = node.blobs.folder / "sha256" / "ab" / f".{'ab' * 32}.0123.unfinished"
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(b"half")
+    for path in node.blobs.folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (0, 0))
+    assert uploads.sweep(node) == 2
+    kept = [upload.sha256, waiting.sha256, published.descriptor_sha256]
+    assert [node.blobs.size(str(one)) is not None for one in kept] == [True, True, True]
+    assert [node.blobs.size(str(one)) for one in (discarded.sha256, failed)] == [None, None]
+    assert not half.exists()
+    assert uploads.sweep(node) == 0

@@ -41,6 +41,7 @@ from tidegate.control.services.node import Node
 from tidegate.control.services.setup import open_database, serving_names
 from tidegate.control.settings import Settings, split_bind
 from tidegate.control.store import fleets, migrations
+from tidegate.control.workers import blobs as blob_sweep
 from tidegate.control.workers import checkpoints, figures, freshness, holds, planner, retention, sboms
 from tidegate.control.workers.runner import Runner
 from tidegate.errors import Conflict, Defect, Unavailable
@@ -48,7 +49,7 @@ from tidegate.errors import Conflict, Defect, Unavailable
 log = structlog.get_logger()
 
 
-WORKERS = (planner, freshness, holds, checkpoints, sboms, retention, figures)
+WORKERS = (planner, freshness, holds, checkpoints, sboms, retention, figures, blob_sweep)
 _CONSOLE_CONNECTIONS = 2_000
 _METRICS_CONNECTIONS = 32
 #: Answers on an idle connection of the console come from a person; those of a device every interval.

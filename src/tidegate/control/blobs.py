@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,22 @@ class Blobs:
     def read(self, sha256: str) -> bytes:
         """The whole of a small blob."""
         return b"".join(self.stream(sha256))
+
+    def listed(self, before: datetime) -> Iterator[set[str]]:
+        """The blobs last written before then, some at a time; half-written files of that age are removed by the way.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        try:
+            for some in obstore.list(self._store, prefix="sha256", chunk_size=1_000):
+                old = [one["path"] for one in some if one["last_modified"] < before]
+                names = {path.rpartition("/")[2]: path for path in old}
+                for name in [name for name in names if name.endswith(".unfinished")]:
+                    obstore.delete(self._store, names.pop(name))
+                yield {name for name in names if SHA256_HEX.fullmatch(name)}
+        except (OSError, BaseError) as error:
+            raise storage_trouble("list the blobs", error) from error
 
     def delete(self, sha256: str) -> None:
         """Nothing when it is not there."""

@@ -16,6 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
+from sqlalchemy import Connection
+
 from tidegate.control.blobs import CHUNK_BYTES, storage_trouble
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.artifacts import Upload, check_file_name
@@ -213,7 +215,7 @@ def purge(node: Node) -> int:
         for upload in stale:
             store.delete(tx, upload.id)
         for sha256 in {upload.sha256 for upload in stale if upload.sha256 is not None}:
-            if not any(named.uses_blob(tx, sha256) for named in (store, artifact_store, sbom_store)):
+            if not _named(tx, sha256):
                 node.blobs.delete(sha256)
         known = store.known_ids(tx)
     for path in _folder(node).iterdir():
@@ -221,6 +223,32 @@ def purge(node: Node) -> int:
         if path.name not in known and node.clock.now().timestamp() - path.stat().st_mtime > 3600:
             path.unlink(missing_ok=True)
     return len(stale)
+
+
+def sweep(node: Node) -> int:
+    """Remove blobs that nothing names, such as those of an upload that was discarded or of a publication that failed;
+    gives how many. Younger ones are left alone: what names them may be about to be written.
+    """
+    before = node.clock.now() - timedelta(hours=node.settings.upload_keep_hours)
+    with node.db.read() as tx:
+        named = artifact_store.named_blobs(tx) | store.named_blobs(tx) | sbom_store.named_blobs(tx)
+    removed = 0
+    for some in node.blobs.listed(before):
+        if some <= named:
+            continue
+        with node.db.write() as tx:
+            # Looked at again: nobody publishes until this ends.
+            store.lock_publishing(tx)
+            for sha256 in some - named:
+                if not _named(tx, sha256):
+                    node.blobs.delete(sha256)
+                    removed += 1
+    return removed
+
+
+def _named(tx: Connection, sha256: str) -> bool:
+    """Whether anything of any fleet needs these bytes."""
+    return any(rows.uses_blob(tx, sha256) for rows in (store, artifact_store, sbom_store))
 
 
 def _folder(node: Node) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,8 @@ from tidegate.control.store import paging
 from tidegate.control.store.schema import artifacts, device_artifacts, devices
 from tidegate.ids import ArtifactId, FleetId
 
+#: Every hash that a descriptor may name; more than it does only keeps a blob longer.
+_SHA256_TEXT = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = tuple(artifacts.c[field.name] for field in fields(Artifact))
 
 
@@ -99,6 +102,16 @@ def listed(
 def count(tx: Connection, fleet_id: FleetId) -> int:
     """Artifact names, exact to what a total is exact to."""
     return paging.total(tx, sa.select(artifacts.c.name).where(artifacts.c.fleet_id == fleet_id).distinct())
+
+
+def named_blobs(tx: Connection) -> set[str]:
+    """Every hash that a version of any fleet has as a file or as its descriptor."""
+    found: set[str] = set()
+    query = sa.select(artifacts.c.descriptor, artifacts.c.descriptor_sha256).execution_options(yield_per=500)
+    for row in tx.execute(query):
+        found.add(row.descriptor_sha256)
+        found.update(_SHA256_TEXT.findall(row.descriptor))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

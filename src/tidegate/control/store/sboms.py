@@ -143,5 +143,10 @@ def components(
     return list(tx.execute(query.order_by(found.c.position).limit(limit).offset(offset))), total
 
 
+def named_blobs(tx: Connection) -> set[str]:
+    """Every hash that a row here names."""
+    return set(tx.scalars(sa.select(sboms.c.sha256).where(sboms.c.sha256.is_not(None))))
+
+
 def uses_blob(tx: Connection, sha256: str) -> bool:
     return tx.execute(sa.select(sboms.c.id).where(sboms.c.sha256 == sha256).limit(1)).first() is not None

@@ -65,6 +65,11 @@ def known_ids(tx: Connection) -> set[str]:
     return {row.id for row in tx.execute(sa.select(uploads.c.id).where(uploads.c.sha256.is_(None)))}
 
 
+def named_blobs(tx: Connection) -> set[str]:
+    """Every hash that a row here names."""
+    return set(tx.scalars(sa.select(uploads.c.sha256).where(uploads.c.sha256.is_not(None))))
+
+
 def uses_blob(tx: Connection, sha256: str) -> bool:
     return tx.execute(sa.select(uploads.c.id).where(uploads.c.sha256 == sha256).limit(1)).first() is not None
 

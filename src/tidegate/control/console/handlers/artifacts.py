@@ -188,7 +188,7 @@ PAGES = (
     Page("POST", f"{_ONE}/withdraw", "artifacts.publish", withdraw, nav="artifacts"),
     Page("POST", f"{_ONE}/channel", "artifacts.publish", point, nav="artifacts"),
     Page("GET", f"{_ONE}/sbom", "artifacts.read", components, nav="artifacts", live=True),
-    Page("POST", f"{_ONE}/sbom", "artifacts.publish", attach, nav="artifacts", uploads=True),
+    Page("POST", f"{_ONE}/sbom", "artifacts.publish", attach, nav="artifacts", file_bytes=sboms.MAX_BYTES),
     Page("POST", f"{_ONE}/sbom/remove", "artifacts.publish", remove, nav="artifacts"),
     Page("GET", f"{_ONE}/sbom/{{sha256}}", "artifacts.read", document, nav="artifacts"),
 )
