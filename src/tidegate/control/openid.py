@@ -31,7 +31,8 @@ from tidegate.errors import Unavailable, Untrusted
 ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 ANSWER_MAX_BYTES = 512 << 10
 ANSWER_SECONDS = 15
-METADATA_SECONDS = 3_600
+#: Short, so that a key that the provider gave up is not believed for long, and a provider that is down is noticed here.
+METADATA_SECONDS = 60
 #: A key that is not known is asked for, at most this often: nobody can make the node hammer the provider.
 KEYS_SECONDS = 10
 _RSA_BITS = 2_048
@@ -94,7 +95,7 @@ class Provider:
         self._keys: tuple[tuple[tuple[str, Key], ...], float] | None = None
 
     def metadata(self) -> Metadata:
-        """The discovery document, fetched once an hour.
+        """The discovery document, fetched once a minute at most.
 
         Raises:
             Unavailable: the provider does not answer.

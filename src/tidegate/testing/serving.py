@@ -22,7 +22,7 @@ START_SECONDS = 30
 
 @contextmanager
 def serving(folder: Path, password: str, **changes: Any) -> Iterator[Service]:
-    """A new node in `folder`, listening until the block ends; `password` is the operator admin's, `changes` settings."""
+    """A new node in `folder`, listening until the block ends; `password` is admin's, `changes` are settings."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="node")
     thread.start()
