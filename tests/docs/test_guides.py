@@ -52,3 +52,9 @@ def test_the_ten_minutes_of_the_readme(tmp_path: Path) -> None:
     assert found
     section = after.partition("\n## ")[0]
     assert 8 <= len(_typed(runbook.parse(section, "README.md"), tmp_path)) <= 14
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_configuration_files(tmp_path: Path) -> None:
+    assert len(_typed(runbook.read(PROJECT / "docs" / "guides" / "config-files.md"), tmp_path)) > 20

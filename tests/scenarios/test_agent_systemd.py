@@ -210,6 +210,13 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     assert (device.greets(), container.read(DESTINATION)) == ("hello", '{"greeting": "hello"}')
     assert device.shows("greeter.service", "MainPID") == before
 
+    # A hand on the device is told and not repaired.
+    container.run(["sh", "-c", f"echo by hand >{DESTINATION}"], check=True)
+    drift = [one.get("drift", "") for one in device.status()["installed"] if one["artifact"] == "greeter"]
+    assert drift == [f"{DESTINATION} was changed on the device"]
+    device.roll_out("greeter", "1", http, "completed")
+    assert container.read(DESTINATION) == '{"greeting": "hello"}'
+
     container.reboot()
     until(device.online, device.journal)
     until(lambda: device.greets() == "hello", "the service is back")
