@@ -25,7 +25,7 @@ def list_(cli: Cli) -> None:
 @commands.command()
 @click.argument("name")
 @click.option(
-    "--interval-seconds", type=click.IntRange(5, 3600), help="How often its devices report; else as the node."
+    "--interval-seconds", type=click.IntRange(1, 3600), help="How often its devices report; else as the node."
 )
 @pass_cli
 @gives(FleetInfo)

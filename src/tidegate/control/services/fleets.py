@@ -19,7 +19,8 @@ from tidegate.ids import FLEET_NAME, checked
 
 #: Every fleet is looked at by each worker, and its metadata are kept fresh.
 MOST_FLEETS = 500
-INTERVAL = range(5, 3_601)
+#: As the setting of the node.
+INTERVAL = range(1, 3_601)
 
 
 @dataclass(frozen=True, slots=True)

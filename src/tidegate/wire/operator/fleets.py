@@ -15,7 +15,7 @@ class NewFleet(OperatorRequest, frozen=True, kw_only=True):
     name: Annotated[
         str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$", description="It never changes: devices' names carry it.")
     ]
-    interval_seconds: Annotated[int, Meta(ge=5, le=3600)] | None = None
+    interval_seconds: Annotated[int, Meta(ge=1, le=3600)] | None = None
 
 
 class FleetInfo(Struct, frozen=True):
