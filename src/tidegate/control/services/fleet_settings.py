@@ -105,7 +105,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return ", ".join(_shown(one) for one in value)
+        return "; ".join(_shown(one) for one in value)
     if isinstance(value, msgspec.Struct):
         return " ".join(f"{name}={_shown(inner)}" for name, inner in msgspec.structs.asdict(value).items())
     return "" if value is None else str(value)
