@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.control.console.handlers.new_rollout import Typed, WaveRow, at_fields, request_of
+from tidegate.control.console.handlers.new_rollout import ProbeRow, Typed, WaveRow, at_fields, request_of
 from tidegate.control.domain.rollouts.strategy import parse_strategy
 from tidegate.errors import FieldError, Invalid, NotFound
 from tidegate.wire.device import ExecProbe, FileProbe, HttpProbe
@@ -24,16 +24,20 @@ FORM = Typed(artifact="model/1")
     ],
 )
 def test_every_kind_of_probe_takes_its_parameters(kind: str, what: str, probe: object) -> None:
-    form = replace(
-        FORM,
-        probe=kind,
-        probe_what=what,
-        probe_timeout="1 min 30 s",
-        probe_attempts="4",
-        probe_initial_delay="1 min",
-        probe_interval="10",
+    row = ProbeRow(kind, what, timeout="1 min 30 s", attempts="4", initial_delay="1 min", interval="10")
+    assert request_of(replace(FORM, probes=(row,))).probes == (probe,)
+
+
+def test_several_probes_in_their_order_and_mistakes_at_theirs() -> None:
+    rows = (ProbeRow("exec", "self-test"), ProbeRow("http", "8600/ready"), ProbeRow("file", "/run/ready"))
+    assert request_of(replace(FORM, probes=rows)).probes == (
+        ExecProbe("self-test", 30, 3, 0, 5),
+        HttpProbe(8600, "/ready", 30, 3, 0, 5),
+        FileProbe("/run/ready", 30, 3, 0, 5),
     )
-    assert request_of(form).probes == (probe,)
+    with pytest.raises(Invalid) as refused:
+        request_of(replace(FORM, probes=(rows[0], ProbeRow("http", "8600/ready", timeout="301 s"), ProbeRow())))
+    assert [error.pointer for error in refused.value.errors] == ["/probes/1/timeout"]
 
 
 @pytest.mark.parametrize(
@@ -44,16 +48,17 @@ def test_every_kind_of_probe_takes_its_parameters(kind: str, what: str, probe: o
         ("deadline", "soon", "/deadline"),
         ("start_at", "tomorrow", "/start_at"),
         ("start_at", "0001-01-01T00:00+23:00", "/start_at"),
-        ("probe_timeout", "301 s", "/probe_timeout"),
-        ("probe_attempts", "many", "/probe_attempts"),
-        ("probe_initial_delay", "2 h", "/probe_initial_delay"),
-        ("probe_interval", "x", "/probe_interval"),
-        ("probe_what", "Not A Name", "/probe_what"),
+        ("probes/0/timeout", "301 s", "/probes/0/timeout"),
+        ("probes/0/attempts", "many", "/probes/0/attempts"),
+        ("probes/0/initial_delay", "2 h", "/probes/0/initial_delay"),
+        ("probes/0/interval", "x", "/probes/0/interval"),
+        ("probes/0/what", "Not A Name", "/probes/0/what"),
         ("artifact", "nothing", "/artifact"),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_its_field(field: str, typed: str, pointer: str) -> None:
-    form = replace(FORM, **{"probe": "exec", "probe_what": "self-test", field: typed})
+    of_form, of_probe = ({}, {field.rpartition("/")[2]: typed}) if "/" in field else ({field: typed}, {})
+    form = replace(FORM, probes=(replace(ProbeRow("exec", "self-test"), **of_probe),), **of_form)
     with pytest.raises(Invalid) as refused:
         request_of(form)
     assert [error.pointer for error in refused.value.errors] == [pointer]

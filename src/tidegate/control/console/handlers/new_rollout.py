@@ -14,6 +14,7 @@ from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
 from tidegate.control.domain.rollouts.strategy import MAX_WAVES
 from tidegate.control.services import artifacts, channels, groups, rollouts
 from tidegate.control.services.rollouts import NewRollout, Preview, Target
+from tidegate.control.services.rollouts.create import MAX_PROBES
 from tidegate.errors import FieldError, Invalid, Refused, TidegateError
 from tidegate.wire.device import Probe
 from tidegate.wire.operator.artifacts import ListArtifacts
@@ -45,6 +46,18 @@ class WaveRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeRow:
+    """One probe as typed; without a kind it is none."""
+
+    kind: str = ""
+    what: str = ""
+    timeout: str = "30 s"
+    attempts: str = "3"
+    initial_delay: str = "none"
+    interval: str = "5 s"
+
+
+@dataclass(frozen=True, slots=True)
 class Typed:
     """The form as a person left it."""
 
@@ -62,25 +75,26 @@ class Typed:
     apply_deadline: str = "30 min"
     offline_after: str = "1 h"
     start_at: str = ""
-    probe: str = ""
-    probe_what: str = ""
-    probe_timeout: str = "30 s"
-    probe_attempts: str = "3"
-    probe_initial_delay: str = "none"
-    probe_interval: str = "5 s"
+    probes: tuple[ProbeRow, ...] = (ProbeRow(),)
 
 
 def read(visit: Visit) -> Typed:
-    """The form; a wave whose end was emptied is left out."""
+    """The form; a wave whose end was emptied, and a probe whose kind was, are left out."""
     rows = zip(visit.texts("to"), visit.texts("approval"), visit.texts("soak"), strict=False)
     kept = tuple(WaveRow(to, approval, soak) for to, approval, soak in rows if to)[:MAX_WAVES]
     plain: dict[str, Any] = {
         name: visit.text(name)
         for name in Typed.__dataclass_fields__
-        if name not in ("waves", "skip_incompatible", "baseline")
+        if name not in ("waves", "probes", "skip_incompatible", "baseline")
     }
+    parts = (visit.texts(f"probe_{name}") for name in ProbeRow.__dataclass_fields__)
+    probes = tuple(probe for probe in (ProbeRow(*row) for row in zip(*parts, strict=False)) if probe.kind)
     return Typed(
-        **plain, waves=kept, skip_incompatible=visit.ticked("skip_incompatible"), baseline=visit.ticked("baseline")
+        **plain,
+        waves=kept,
+        probes=probes[:MAX_PROBES] or (ProbeRow(),),
+        skip_incompatible=visit.ticked("skip_incompatible"),
+        baseline=visit.ticked("baseline"),
     )
 
 
@@ -133,24 +147,23 @@ class _Reader:
             self.wrong("start_at", "must be a date and time in UTC such as 2026-11-24 22:00")
             return None
 
-    def probes(self, form: Typed) -> tuple[Probe, ...]:
-        if not form.probe:
-            return ()
-        raw: dict[str, Any] = {"kind": form.probe, "attempts": form.probe_attempts}
+    def probe(self, row: ProbeRow, index: int) -> Probe | None:
+        at = f"probes/{index}"
+        raw: dict[str, Any] = {"kind": row.kind, "attempts": row.attempts}
         for name in ("timeout", "initial_delay", "interval"):
-            raw[f"{name}_seconds"] = self.seconds(getattr(form, f"probe_{name}"), f"probe_{name}")
-        if form.probe == "http":
-            port, slash, path = form.probe_what.removeprefix("http://").partition("/")
+            raw[f"{name}_seconds"] = self.seconds(getattr(row, name), f"{at}/{name}")
+        if row.kind == "http":
+            port, slash, path = row.what.removeprefix("http://").partition("/")
             raw |= {"port": port.rpartition(":")[2], "path": slash + path or "/"}
         else:
-            raw["name" if form.probe == "exec" else "path"] = form.probe_what
+            raw["name" if row.kind == "exec" else "path"] = row.what
         try:
-            return (typed(raw, Probe),)  # type: ignore[arg-type]
+            return typed(raw, Probe)  # type: ignore[arg-type]
         except Invalid as error:
             for one in error.errors:
                 name = one.pointer.removeprefix("/").removesuffix("_seconds")
-                self.wrong(f"probe_{name}" if name in _PROBE_FIELDS else "probe_what", one.detail)
-            return ()
+                self.wrong(f"{at}/{name if name in _PROBE_FIELDS else 'what'}", one.detail)
+            return None
 
 
 def request_of(form: Typed) -> NewRollout:
@@ -180,13 +193,14 @@ def request_of(form: Typed) -> NewRollout:
         devices=names if form.target == "devices" else None,
         everyone=form.target == "everyone",
     )
+    probes = [reader.probe(row, index) for index, row in enumerate(form.probes) if row.kind]
     request = NewRollout(
         artifact=artifact,
         version="" if from_channel else version,
         channel=version if from_channel else None,
         target=target,
         strategy=strategy,
-        probes=reader.probes(form),
+        probes=tuple(probe for probe in probes if probe is not None),
         skip_incompatible=form.skip_incompatible,
         baseline=form.baseline,
         start_at=reader.start(form.start_at),
@@ -220,8 +234,10 @@ def begin(visit: Visit) -> Outcome:
 
 
 def again(visit: Visit) -> Outcome:
-    """The form as typed with a new preview; or with one more wave."""
+    """The form as typed with a new preview; or with one more wave or probe."""
     form = read(visit)
+    if visit.text("do") == "add-probe" and len(form.probes) < MAX_PROBES:
+        return _page(visit, replace(form, probes=(*form.probes, ProbeRow())), preview_of=form)
     if visit.text("do") == "add" and len(form.waves) < MAX_WAVES:
         # Before the last one, which goes to 100 %.
         form = replace(form, waves=(*form.waves[:-1], WaveRow(""), *form.waves[-1:]))
@@ -276,6 +292,7 @@ def _page(
             "targets": TARGETS,
             "approvals": APPROVALS,
             "probes": PROBES,
+            "most_probes": MAX_PROBES,
             "preview": preview,
             "waves": waves.preview_picture(preview) if preview else [],
         },
