@@ -48,9 +48,9 @@ def _audited(node: Node) -> list[tuple[str, str, str]]:
 
 def test_a_channel_is_made_moved_and_deleted_and_its_history_tells_it_all(node: Node, scope: Scope) -> None:
     made = channels.move(scope, node, "vad", "stable", "1", "first release")
-    assert (made.version, made.moved_by) == ("1", "user:admin")
+    assert (made.version, made.moved_by, made.reason) == ("1", "user:admin", "first release")
     moved = channels.move(scope, node, "vad", "stable", "2", "tested on the bench", seen="1")
-    assert (moved.version, moved.created_at) == ("2", made.created_at)
+    assert (moved.version, moved.created_at, moved.reason) == ("2", made.created_at, "tested on the bench")
     channels.delete(scope, node, "vad", "stable", "nobody uses it")
     with pytest.raises(NotFound, match="stable"):
         channels.get(scope, node, "vad", "stable")

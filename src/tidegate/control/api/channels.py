@@ -21,6 +21,7 @@ def channel_info(channel: Channel) -> wire.ChannelInfo:
         created_at=channel.created_at,
         moved_at=channel.moved_at,
         moved_by=channel.moved_by,
+        reason=channel.reason,
     )
 
 

@@ -21,7 +21,8 @@ MAX_REASON = 1024
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """`withdrawn_at`: the version it points at was withdrawn since; it stays there until somebody moves it."""
+    """`withdrawn_at`: the version it points at was withdrawn since; it stays there until somebody moves it. `reason`:
+    why it was moved there."""
 
     artifact: str
     name: str
@@ -32,6 +33,7 @@ class Channel:
     created_at: datetime
     moved_at: datetime
     moved_by: str
+    reason: str
 
     @property
     def subject(self) -> str:

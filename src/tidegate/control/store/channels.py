@@ -15,9 +15,25 @@ from tidegate.ids import ArtifactId, FleetId
 
 
 def _channels() -> sa.Select[Any]:
-    return sa.select(channels, artifacts.c.version, artifacts.c.withdrawn_at, artifacts.c.withdrawn_reason).join_from(
-        channels, artifacts, artifacts.c.id == channels.c.artifact_id
+    reason = (
+        sa.select(channel_moves.c.reason)
+        .where(
+            channel_moves.c.fleet_id == channels.c.fleet_id,
+            channel_moves.c.artifact_name == channels.c.artifact_name,
+            channel_moves.c.channel == channels.c.name,
+        )
+        .order_by(channel_moves.c.id.desc())
+        .limit(1)
+        .correlate(channels)
+        .scalar_subquery()
     )
+    return sa.select(
+        channels,
+        artifacts.c.version,
+        artifacts.c.withdrawn_at,
+        artifacts.c.withdrawn_reason,
+        reason.label("reason"),
+    ).join_from(channels, artifacts, artifacts.c.id == channels.c.artifact_id)
 
 
 def _channel(row: Any) -> Channel:
@@ -31,6 +47,7 @@ def _channel(row: Any) -> Channel:
         created_at=row.created_at,
         moved_at=row.moved_at,
         moved_by=row.moved_by,
+        reason=row.reason or "",
     )
 
 

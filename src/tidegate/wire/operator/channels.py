@@ -31,7 +31,8 @@ class ChannelQuery(ListQuery, frozen=True, kw_only=True):
 
 
 class ChannelInfo(Struct, frozen=True, kw_only=True):
-    """`withdrawn_at`: the version was withdrawn since; the channel stays there, unusable, until it is moved."""
+    """`withdrawn_at`: the version was withdrawn since; the channel stays there, unusable, until it is moved. `reason`:
+    why it was moved there."""
 
     artifact: str
     channel: str
@@ -41,6 +42,7 @@ class ChannelInfo(Struct, frozen=True, kw_only=True):
     created_at: datetime
     moved_at: datetime
     moved_by: str
+    reason: str
 
 
 class ChannelMove(Struct, frozen=True, kw_only=True):
