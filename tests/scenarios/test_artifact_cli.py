@@ -117,3 +117,17 @@ def test_signing_where_the_publisher_key_is(node: LiveNode, machine: Machine) ->
         assert machine.run("trust", "verify", "--root", root, "default/det/1/model.onnx").returncode == 6
     finally:
         shutil.move(key, on_node)
+
+
+def test_a_config_is_published_with_where_it_goes(machine: Machine) -> None:
+    file = machine.folder / "app.conf"
+    file.write_text("level = 3\n")
+    where = ("--kind", "config", "--destination", "/etc/app/app.conf", "--mode", "0640")
+    machine("artifact", "publish", "app", "1", str(file), *where, "--reload-program", "/usr/sbin/app -s 'reload now'")
+    shown = machine("artifact", "show", "app", "1")
+    reload = {"kind": "program", "argv": ["/usr/sbin/app", "-s", "reload now"]}
+    assert shown["config"] == {"destination": "/etc/app/app.conf", "mode": "0640", "reload": reload}
+    refused = machine.run("artifact", "publish", "app", "2", str(file), "--kind", "config", "--destination", "/etc//x")
+    assert "config/destination must not end with / or have // in it" in refused.stderr
+    mixed = machine.run("artifact", "publish", "app", "2", str(file), "--kind", "config", "--framework", "onnx")
+    assert "are for a model only" in mixed.stderr
