@@ -157,11 +157,11 @@ class Device:
         }
         self.api.call("POST", "/v1/artifacts", body)
 
-    def roll_out(self, artifact: str, version: str, probe: dict[str, Any], ends: str) -> dict[str, Any]:
+    def roll_out(self, artifact: str, version: str, probe: dict[str, Any] | None, ends: str) -> dict[str, Any]:
         """Create a rollout to this device, await the state `ends`; gives its assignment."""
-        probe = {"timeout_seconds": 20, "attempts": 2, "interval_seconds": 0, **probe}
+        probes = [{"timeout_seconds": 20, "attempts": 2, "interval_seconds": 0, **probe}] if probe else []
         target = {"devices": ["cam-7"]}
-        body = {"artifact": artifact, "version": version, "target": target, "probes": [probe]}
+        body = {"artifact": artifact, "version": version, "target": target, "probes": probes}
         number = self.api.call("POST", "/v1/rollouts", body)["id"]
         until(lambda: self.api.call("GET", f"/v1/rollouts/{number}")["state"] == ends, self.journal)
         found: dict[str, Any] = self.api.call("GET", f"/v1/rollouts/{number}/assignments")["items"][0]
@@ -210,6 +210,14 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     assert (device.greets(), container.read(DESTINATION)) == ("hello", '{"greeting": "hello"}')
     assert device.shows("greeter.service", "MainPID") == before
 
+    # A service that its owner has stopped is not started by anybody's artifact.
+    device.systemctl("stop", "greeter.service")
+    device.publish_config(tmp_path, "4", '{"greeting": "four"}')
+    device.roll_out("greeter", "4", None, "completed")
+    assert device.shows("greeter.service", "ActiveState") == "inactive"
+    device.systemctl("start", "greeter.service")
+    until(lambda: device.greets() == "four", "the service reads the new file")
+    device.roll_out("greeter", "1", http, "completed")
     # A hand on the device is told and not repaired.
     container.run(["sh", "-c", f"echo by hand >{DESTINATION}"], check=True)
     drift = [one.get("drift", "") for one in device.status()["installed"] if one["artifact"] == "greeter"]
