@@ -152,7 +152,7 @@ class Filled:
     end: Callable[[Site, str], object] | None = None
     change: Callable[[Site, str], object] | None = None
     query: str = ""
-    most: int = 12
+    most: int = 9
     #: What is changed can be changed once only.
     once: bool = False
 

@@ -109,6 +109,7 @@ def remove_totp(cli: Cli, name: str) -> None:
 @click.option("--current-file", default="", help="File with the present password; else it is asked for.")
 @click.option("--password-file", default="", help="File with the new password; else it is asked for.")
 @pass_cli
+@gives(None)
 def change_password(cli: Cli, current_file: str, password_file: str) -> None:
     """Change one's own password; ends one's other sessions."""
     current = _asked(current_file, "Present password", confirm=False)

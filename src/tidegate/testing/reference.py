@@ -17,6 +17,7 @@ from tidegate.control.log_events import EVENTS
 from tidegate.control.metrics import Metrics
 from tidegate.control.settings import Settings
 from tidegate.control.settings_oidc import Oidc, OidcRole
+from tidegate.testing import command_reference
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 _MADE = "<!-- Written by `make docs` from the program; do not edit. -->\n\n"
@@ -28,7 +29,7 @@ def pages() -> dict[str, str]:
         "settings.md": _settings(),
         "api.md": _api(),
         "permissions.md": _permissions(),
-        "cli.md": _cli(),
+        "cli.md": _cli() + command_reference.text(),
         "metrics.md": _metrics(),
         "logs.md": _logs(),
     }
@@ -122,6 +123,7 @@ def _cli() -> str:
         (0, "done"), (1, "refused as asked"), (2, "wrong usage"), (3, "not found"),
         (4, "not signed in, or a permission is missing"), (5, "unavailable for now; trying again may help"),
         (6, "not to be trusted: a certificate, a signature, a broken chain"), (70, "an error of Tidegate itself"),
+        (130, "interrupted (Ctrl-C)"), (141, "nobody reads standard output any more"),
     )  # fmt: skip
     rows = [(str(code), meaning) for code, meaning in codes]
     head = (

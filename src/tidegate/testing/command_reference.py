@@ -1,0 +1,79 @@
+"""The part of docs/reference/cli.md that is made from the commands: what each does, and the shape of its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+import msgspec
+
+from tidegate.cli.main import program
+
+_HEAD = """
+## What each command prints with `--json`
+
+`--json` may stand anywhere on the line. Standard output is then one JSON value of the shape named here, or nothing
+where there is none; the program itself holds each command to it. Fields may be added; none is taken away or changes
+its meaning. A refusal is one object on standard error: `type`, `title`, `detail`, `exit_code`, and where they apply
+`permission`, `errors` (`pointer`, `detail`), `retry_after_seconds`, `suggestions`.
+
+| command | what it does | JSON |
+| --- | --- | --- |
+"""
+
+
+def text() -> str:
+    """Every command with the shape of its JSON, and every shape with its fields."""
+    walked = list(_walk(program, "tidegate"))
+    kinds = [kind for _, _, kind in walked if kind not in (None, Any)]
+    schemas, shapes = msgspec.json.schema_components(kinds, ref_template="#{name}")
+    made = iter(schemas)
+    lines = [_HEAD]
+    for name, said, kind in walked:
+        shape = "" if kind is None else "any" if kind is Any else _shape(next(made))
+        lines.append(f"| `{name}` | {_cell(said)} | {_cell(shape)} |\n")
+    lines.append("\n## Shapes\n")
+    for name, schema in sorted(shapes.items()):
+        if "properties" in schema:
+            lines.append(f"\n### {name}\n\n| field | type |\n| --- | --- |\n")
+            lines += [f"| `{field}` | {_cell(_shape(inner))} |\n" for field, inner in schema["properties"].items()]
+    return "".join(lines)
+
+
+def _walk(command: click.Command, name: str) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            if found is not None:
+                yield from _walk(found, f"{name} {inner}")
+        return
+    yield name, (command.help or "").partition("\n")[0].rstrip("."), getattr(command.callback, "gives", Any)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _shape(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix("#")
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_shape(one) for one in schema["anyOf"]))
+    if "enum" in schema:
+        return " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    match schema.get("type"):
+        case "array":
+            return f"list of {_shape(schema['items'])}" if isinstance(schema.get("items"), dict) else "list"
+        case "object":
+            inner = schema.get("additionalProperties")
+            return f"object of {_shape(inner)}" if isinstance(inner, dict) and inner else "object"
+        case "string" if schema.get("format") == "date-time":
+            return "time (RFC 3339)"
+        case str(kind):
+            return kind
+    return "any"
