@@ -59,8 +59,8 @@ class FailureLimit:
 class Backoff:
     """Lets `free` attempts per key fail, then makes each next one wait twice as long, up to `longest` seconds.
 
-    An attempt counts as failed from its beginning until `succeeded` or `undone` says otherwise, so that many at once are
-    not all free. A key that was quiet for `forget` seconds begins anew. Thread-safe, bounded as `FailureLimit` is.
+    An attempt counts as failed from its beginning until `succeeded` or `undone` says otherwise: many at once are not
+    all free. A key that was quiet for `forget` seconds begins anew. Thread-safe, bounded as `FailureLimit` is.
     """
 
     def __init__(

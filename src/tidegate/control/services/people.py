@@ -80,7 +80,10 @@ def create_operator(
 def list_operators(
     scope: Scope, node: Node, *, text: str = "", limit: int = 50, offset: int = 0, cursor: str = ""
 ) -> Operators:
-    """By name; `text` is a part of it. Who administers one fleet sees its operators and those of all fleets, and no role in another fleet."""
+    """By name; `text` is a part of it.
+
+    Who administers one fleet sees its operators and those of all fleets, and no role in another fleet.
+    """
     scope.require("users.manage")
     position = decode_cursor(cursor, str)
     after = str(position[0]) if position else ""

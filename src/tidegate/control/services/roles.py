@@ -36,7 +36,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class RoleDetail:
-    """`operators` and `keys` count those who hold it, as far as the scope sees them; `holders` are named on its page."""
+    """`operators` and `keys` count who holds it, as far as the scope sees them; `holders` are named on its page."""
 
     role: Role
     operators: int

@@ -10,7 +10,7 @@ from tidegate.wire.operator.common import OperatorRequest
 
 
 class NewFleet(OperatorRequest, frozen=True, kw_only=True):
-    """A tenant and trust domain of its own. Without `interval_seconds` its devices report as the node's settings say."""
+    """A tenant and trust domain of its own; without `interval_seconds` devices report as the node says."""
 
     name: Annotated[
         str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$", description="It never changes: devices' names carry it.")
