@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 from tests.browser.serving import Opens, Site
+from tests.browser.test_console_pages import NARROW, SETTLED, WIDE, _violations
 
 from tidegate.control.services import devices, registration
 from tidegate.wire.device import HardwareProfile, Register
@@ -149,7 +150,7 @@ def test_a_sheet_is_previewed_then_imported_and_exported(site: Site, open_window
 
     choose(b"name,tag:line\nsel-00,7\nnobody,8\n")
     expect(page.get_by_role("heading", name="1 mistake, nothing was changed")).to_be_visible()
-    expect(page.locator("#changes")).to_contain_text("line 3: no active device is called nobody")
+    expect(page.locator("#outcome")).to_contain_text("line 3: no active device is called nobody")
     page.get_by_label("Names that no active device bears").select_option("enroll")
     choose(b"name,tag:line\nsel-00,7\nnobody,8\n")
     expect(page.get_by_role("region", name="First changes")).to_contain_text("line=7")
@@ -161,3 +162,41 @@ def test_a_sheet_is_previewed_then_imported_and_exported(site: Site, open_window
     with page.expect_download() as download:
         page.get_by_role("link", name="Export all as CSV").click()
     assert "sel-00," in download.value.path().read_text()
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
+def test_mistakes_and_answers_are_accessible_too(open_window: Opens, size: dict[str, int], scheme: str) -> None:
+    """What the walk over all addresses does not see: it is shown only after something was typed or sent."""
+    window = open_window(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page = window.enter()
+    trouble = []
+
+    def look(name: str) -> None:
+        page.evaluate(SETTLED)
+        trouble.extend(f"{name}: {one}" for one in _violations(page))
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            trouble.append(f"{name}: wider than the window")
+
+    window.go(f"/devices?where={WRONG.replace(' ', '+').replace('=', '%3D')}")
+    look("a broken selector")
+    window.go("/new-group")
+    make(page, "never", 'arch == "arm64" and declared.x != ""')
+    page.get_by_label("Why not this device?").fill("sel-00")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview")).to_contain_text("Devices say this of themselves.")
+    look("a preview")
+    window.go("/import-devices")
+    page.get_by_label("Names that no active device bears").select_option("enroll")
+    sheet = {"name": "d.csv", "mimeType": "text/csv", "buffer": f"name\nacc-{scheme}\n".encode()}
+    page.get_by_label("CSV file").set_input_files(sheet)
+    page.get_by_role("button", name="Preview").click()
+    look("a sheet that was previewed")
+    page.get_by_role("button", name="Import 1 row").click()
+    expect(page.locator("#tokens")).to_contain_text(f"acc-{scheme},tge_")
+    look("tokens")
+    page.get_by_label("CSV file").set_input_files({**sheet, "buffer": b"name\nBAD\n"})
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#outcome")).to_contain_text("line 2")
+    look("a sheet with a mistake")
+    assert trouble == []

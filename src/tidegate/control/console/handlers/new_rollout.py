@@ -14,7 +14,7 @@ from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
 from tidegate.control.domain.rollouts.strategy import MAX_WAVES
 from tidegate.control.services import artifacts, channels, groups, rollouts
 from tidegate.control.services.rollouts import NewRollout, Preview, Target
-from tidegate.control.services.rollouts.create import MAX_PROBES
+from tidegate.control.services.rollouts.resolve import MAX_PROBES
 from tidegate.errors import FieldError, Invalid, Refused, TidegateError
 from tidegate.wire.device import Probe
 from tidegate.wire.operator.artifacts import ListArtifacts

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -14,15 +12,15 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.rollouts import cohorts as cohort
-from tidegate.control.domain.rollouts.model import ENDED, RolloutState, Strategy
+from tidegate.control.domain.rollouts.model import ENDED, RolloutState
 from tidegate.control.domain.rollouts.record import ArtifactVersion
-from tidegate.control.domain.rollouts.strategy import describe, parse_strategy
-from tidegate.control.services import audit, channels
+from tidegate.control.domain.rollouts.strategy import describe
+from tidegate.control.services import audit
 from tidegate.control.services.node import Node
 from tidegate.control.services.rollouts import planning
 from tidegate.control.services.rollouts.read import detail, target_in_words
+from tidegate.control.services.rollouts.resolve import LISTED, NAMED_IN_COHORT, Resolved, ids_of, reasons, resolve
 from tidegate.control.services.rollouts.views import (
-    Incompatible,
     NewRollout,
     Preview,
     RolloutDetail,
@@ -30,37 +28,12 @@ from tidegate.control.services.rollouts.views import (
     Target,
     WavePreview,
 )
-from tidegate.control.store import assignments, engine, facts, fleets, groups, rollouts, selectors, work
+from tidegate.control.store import assignments, engine, rollouts
 from tidegate.control.store import devices as device_store
-from tidegate.control.store.schema import artifacts, devices
+from tidegate.control.store.schema import devices
 from tidegate.control.store.schema import rollouts as rollout_table
-from tidegate.errors import Conflict, FieldError, Invalid, NotFound
+from tidegate.errors import Invalid
 from tidegate.ids import DeviceId, FleetId
-from tidegate.wire import descriptor, selector
-
-#: Names that an answer lists; counts beside them are whole.
-LISTED = 100
-NAMED_IN_COHORT = 20
-MAX_NAMES = 10_000
-MAX_PROBES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """A request against the fleet as it is now. `errors` are what creation refuses."""
-
-    version: ArtifactVersion
-    strategy: Strategy
-    waves: tuple[tuple[DeviceId, ...], ...]
-    unknown: tuple[str, ...]
-    incompatible: tuple[DeviceId, ...]
-    needs: str
-    four_eyes: bool
-    errors: tuple[FieldError, ...]
-
-    @property
-    def devices(self) -> tuple[DeviceId, ...]:
-        return tuple(one for wave in self.waves for one in wave)
 
 
 def preview_rollout(scope: Scope, node: Node, request: NewRollout) -> Preview:
@@ -72,7 +45,7 @@ def preview_rollout(scope: Scope, node: Node, request: NewRollout) -> Preview:
     scope.require("rollouts.read")
     with node.db.read() as tx:
         now = engine.now(tx)
-        resolved = _resolve(tx, scope, request, now)
+        resolved = resolve(tx, scope, request, now)
         return _preview(tx, scope, resolved, now)
 
 
@@ -87,7 +60,7 @@ def create_rollout(scope: Scope, node: Node, request: NewRollout) -> RolloutDeta
     scope.require("rollouts.write")
     with node.db.write() as tx:
         now = engine.now(tx)
-        resolved = _resolve(tx, scope, request, now)
+        resolved = resolve(tx, scope, request, now)
         if resolved.errors:
             raise Invalid(
                 f"cannot create a rollout of {resolved.version.name} {resolved.version.version}", resolved.errors
@@ -139,122 +112,10 @@ def _target_as_asked(target: Target) -> dict[str, object]:
     return {"all": True}
 
 
-# -- resolving --------------------------------------------------------------------------------------------------------
-
-
-def _resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -> _Resolved:
-    version = _version(tx, scope, request)
-    fleet = fleets.settings(tx, scope.fleet_id)
-    default = json.loads(fleet.default_strategy) if fleet.default_strategy is not None else None
-    strategy = parse_strategy(request.strategy if request.strategy is not None else default)
-    errors = _shape(request, now)
-    targeted, unknown = _devices(tx, scope, request.target)
-    errors += [FieldError(f"/target/devices/{index}", f"no active device is called {name}") for index, name in unknown]
-    needs = descriptor.decode(work.descriptors(tx, [version.id])[version.id].encode()).target_hardware
-    incompatible = _incompatible(tx, scope.fleet_id, needs, targeted)
-    if incompatible and not request.skip_incompatible:
-        errors += [FieldError("/target", f"{one.device}: {one.reason}") for one in _reasons(tx, needs, incompatible)]
-        if len(incompatible) > LISTED:
-            more = f"{len(incompatible) - LISTED:,} more devices do not fit; {len(incompatible):,} in all"
-            errors.append(FieldError("/target", more))
-    misfits = set(incompatible)
-    fitting = [one for one in targeted if one not in misfits]
-    members = _members(tx, scope.fleet_id, strategy)
-    waves = cohort.cohorts(scope.fleet, fitting, strategy, members)
-    if not fitting and not errors:
-        errors.append(FieldError("/target", "has no device to roll out to"))
-    names = tuple(name for _, name in unknown)
-    return _Resolved(version, strategy, waves, names, incompatible, needs, fleet.four_eyes, tuple(errors))
-
-
-def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersion:
-    asked = request.version
-    if request.channel is not None:
-        asked = channels.resolve(tx, scope.fleet_id, request.artifact, request.channel)
-    version = work.version(tx, scope.fleet_id, request.artifact, asked)
-    if version is None:
-        raise NotFound(f"cannot find {request.artifact} {asked} in fleet {scope.fleet}")
-    if version.withdrawn:
-        reason = tx.scalar(sa.select(artifacts.c.withdrawn_reason).where(artifacts.c.id == version.id))
-        said = f": {reason}" if reason else ""
-        raise Conflict(f"cannot roll out {version.name} {version.version}: it is withdrawn{said}", type="withdrawn")
-    return version
-
-
-def _shape(request: NewRollout, now: datetime) -> list[FieldError]:
-    target = request.target
-    errors = []
-    given = [target.group is not None, target.selector is not None, target.devices is not None, target.everyone]
-    if given.count(True) != 1:
-        errors.append(FieldError("/target", "must be exactly one of group, selector, devices and all"))
-    if target.devices is not None and not 1 <= len(target.devices) <= MAX_NAMES:
-        errors.append(FieldError("/target/devices", f"must name 1 to {MAX_NAMES:,} devices"))
-    if request.baseline and target.devices is not None:
-        errors.append(
-            FieldError("/baseline", "is for a group, a selector or all: named devices say nothing about those to come")
-        )
-    if request.start_at is not None and request.start_at <= now:
-        errors.append(FieldError("/start_at", "must lie in the future"))
-    if len(request.probes) > MAX_PROBES:
-        errors.append(FieldError("/probes", f"must be at most {MAX_PROBES}"))
-    return errors
-
-
-def _devices(tx: Connection, scope: Scope, target: Target) -> tuple[list[DeviceId], list[tuple[int, str]]]:
-    """The target's devices; and the names that nobody bears, with their places."""
-    if target.devices is not None:
-        if len(target.devices) > MAX_NAMES:
-            return [], []
-        found = device_store.ids_by_names(tx, scope.fleet_id, set(target.devices))
-        unknown = [(index, name) for index, name in enumerate(target.devices) if name not in found]
-        return sorted(set(found.values())), unknown
-    if target.group is not None:
-        return _group(tx, scope.fleet_id, target.group, "/target/group"), []
-    if target.selector is not None:
-        return _ids(tx, selectors.matching(scope.fleet_id, selector.parse(target.selector, "/target/selector"))), []
-    query = sa.select(devices.c.id).where(devices.c.fleet_id == scope.fleet_id, devices.c.state == "active")
-    return _ids(tx, query), []
-
-
-def _ids(tx: Connection, query: sa.Select[Any]) -> list[DeviceId]:
-    return [DeviceId(one) for one in tx.scalars(query)]
-
-
-def _group(tx: Connection, fleet_id: FleetId, name: str, pointer: str) -> list[DeviceId]:
-    found = groups.members_by_name(tx, fleet_id, name)
-    if found is None:
-        raise Invalid(f"cannot find group {name}", (FieldError(pointer, f"no group is called {name}"),))
-    return _ids(tx, found)
-
-
-def _members(tx: Connection, fleet_id: FleetId, strategy: Strategy) -> dict[str, Collection[DeviceId]]:
-    return {
-        spec.group: _group(tx, fleet_id, spec.group, f"/strategy/waves/{index}/group")
-        for index, spec in enumerate(strategy.waves)
-        if spec.group is not None
-    }
-
-
-def _incompatible(tx: Connection, fleet_id: FleetId, needs: str, targeted: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
-    """Devices whose hardware does not meet what the version's descriptor asks for: one statement, however many."""
-    if not needs:
-        return ()
-    asked = selector.parse(needs, "/target_hardware", selector.HARDWARE)
-    fitting = set(_ids(tx, selectors.matching(fleet_id, asked)))
-    return tuple(one for one in targeted if one not in fitting)
-
-
-def _reasons(tx: Connection, needs: str, misfits: Sequence[DeviceId]) -> tuple[Incompatible, ...]:
-    """The first of them with the reason, as the device itself would say it."""
-    found = facts.subjects(tx, misfits[:LISTED]) if misfits else {}
-    told = (found[one] for one in misfits[:LISTED])
-    return tuple(Incompatible(one.name, selector.unmet(needs, one.hardware)) for one in told)
-
-
 # -- the preview ------------------------------------------------------------------------------------------------------
 
 
-def _preview(tx: Connection, scope: Scope, resolved: _Resolved, now: datetime) -> Preview:
+def _preview(tx: Connection, scope: Scope, resolved: Resolved, now: datetime) -> Preview:
     sizes = [len(wave) for wave in resolved.waves]
     shown = [one for wave in resolved.waves for one in wave[:NAMED_IN_COHORT]]
     held, held_count = _held(tx, scope.fleet_id, resolved.devices, now)
@@ -283,7 +144,7 @@ def _preview(tx: Connection, scope: Scope, resolved: _Resolved, now: datetime) -
         strategy=describe(strategy),
         max_in_flight=strategy.in_flight_limit(sum(sizes)),
         unknown=resolved.unknown[:LISTED],
-        incompatible=_reasons(tx, resolved.needs, resolved.incompatible),
+        incompatible=reasons(tx, resolved.needs, resolved.incompatible),
         incompatible_count=len(resolved.incompatible),
         held=tuple(names[one] for one in held),
         held_count=held_count,
@@ -305,7 +166,7 @@ def _held(
 ) -> tuple[list[DeviceId], int]:
     query = sa.select(devices.c.id).where(devices.c.fleet_id == fleet_id, assignments.on_hold(tx, fleet_id, now))
     mine = set(targeted)
-    found = [one for one in _ids(tx, query.order_by(devices.c.id)) if one in mine]
+    found = [one for one in ids_of(tx, query.order_by(devices.c.id)) if one in mine]
     return found[:LISTED], len(found)
 
 
@@ -315,7 +176,9 @@ def _superseded(tx: Connection, scope: Scope, version: ArtifactVersion) -> tuple
         rollout_table.c.artifact_name == version.name,
         rollout_table.c.state.not_in(sorted(ENDED)),
     )
-    found = rollouts.by_ids(tx, [row.id for row in tx.execute(query.order_by(rollout_table.c.id.desc()).limit(LISTED))])
+    found = rollouts.by_ids(
+        tx, [row.id for row in tx.execute(query.order_by(rollout_table.c.id.desc()).limit(LISTED))]
+    )
     return tuple(
         Superseded(one.id, one.artifact.version, one.rollout.state)
         for one in sorted(found.values(), key=lambda one: -one.id)
