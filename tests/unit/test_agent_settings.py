@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tidegate.agent import settings
+from tidegate.agent.own import own_paths
 from tidegate.agent.settings import Loaded, Source
 from tidegate.errors import Invalid
 
@@ -56,6 +58,12 @@ def test_allowlists_of_fragments_add_up(source: Source) -> None:
         ("[allow]\nprobe_ports = [0]", "probe_ports"),
         ('[allow.exec.x]\nargv = "rm -rf"', "argv"),
         ("[allow.exec.x]\nargv = []", "argv"),
+        ('[allow]\nreload_argvs = [["nginx", "-s", "reload"]]', "reload_argvs must start with an absolute path"),
+        ('[allow]\ndestination_prefixes = ["/"]', "must not end with /"),
+        ('[allow]\ndestination_prefixes = ["/etc/app/"]', "must not end with /"),
+        ('[allow]\ndestination_prefixes = ["/etc/../root"]', "no part . or .."),
+        ('[allow]\nunits = ["app"]', "units"),
+        ('[allow]\nunits = ["-f.service"]', "units"),
         ('[allow.exec.x]\nargv = ["sh", "-c", "true"]', "absolute path"),
         ('[allow.exec.x]\nargv = ["/bin/sh"]\nshell = true', "unknown field `shell`"),
         ("keep_free_bytes = -1", "keep_free_bytes"),
@@ -180,3 +188,23 @@ def test_a_file_of_another_user_widens_nothing(source: Source, monkeypatch: pyte
     found = load(source)
     assert "belongs to another user" in found.problem
     assert found.settings.allow.probe_ports == ()
+
+
+def test_what_the_agent_is_made_of_is_known_to_it(source: Source) -> None:
+    """Nothing is ever put there: settings, state, sockets, program, interpreter; under their own names and resolved."""
+    own = own_paths(source, load(source).settings)
+    folder = source.file.parent
+    for path in (
+        source.file,
+        source.fragments,
+        folder / "state",
+        folder / "run",
+        Path(sys.executable),
+        Path(os.__file__).parent,
+    ):
+        assert str(path) in own
+        assert os.path.realpath(path) in own
+    assert {"/etc/tidegate", "/opt/tidegate", "/usr/local/bin/tidegate-agent"} <= set(own)
+    assert str(Path(settings.__file__).parents[1]) in own
+    assert "/" not in own
+    assert "/etc" not in own
