@@ -12,7 +12,8 @@ from tidegate.ids import RolloutId
 
 @dataclass(frozen=True, slots=True)
 class RolloutFilter:
-    """`states`, `artifact`, `group` (the target), `open_only` narrow; `before` walks: rollouts with smaller ids (newest come first)."""
+    """`states`, `artifact`, `group` (the target), `open_only` narrow;
+    `before` walks: rollouts with smaller ids (newest come first)."""
 
     states: frozenset[RolloutState] = frozenset()
     artifact: str = ""

@@ -176,9 +176,7 @@ def _superseded(tx: Connection, scope: Scope, version: ArtifactVersion) -> tuple
         rollout_table.c.artifact_name == version.name,
         rollout_table.c.state.not_in(sorted(ENDED)),
     )
-    found = rollouts.by_ids(
-        tx, [row.id for row in tx.execute(query.order_by(rollout_table.c.id.desc()).limit(LISTED))]
-    )
+    found = rollouts.by_ids(tx, [row.id for row in tx.execute(query.order_by(rollout_table.c.id.desc()).limit(LISTED))])
     return tuple(
         Superseded(one.id, one.artifact.version, one.rollout.state)
         for one in sorted(found.values(), key=lambda one: -one.id)
