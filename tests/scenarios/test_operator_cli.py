@@ -217,6 +217,32 @@ def test_people_and_keys(real: Real, run: Operator, tmp_path: Path) -> None:
     assert run("key", "revoke", "999").code == NOT_FOUND
 
 
+def test_roles_sessions_and_a_second_fleet(run: Operator) -> None:
+    assert (
+        run("role", "create", "night", "--permission", "rollouts.read", "--permission", "rollouts.fly").code == REFUSED
+    )
+    made = run.json("role", "create", "night", "--permission", "rollouts.read", "--description", "looks")
+    assert (made["permissions"], made["fixed"]) == (["rollouts.read"], False)
+    run.json("user", "create", "nia", "--role", "night@default")
+    assert [one["actor"] for one in run.json("role", "show", "night")["holders"]] == ["user:nia"]
+    refused = run("role", "delete", "night")
+    assert refused.code == REFUSED
+    assert "user:nia" in refused.err
+    run.json("user", "set-roles", "nia")
+    assert run("role", "delete", "night").code == OK
+
+    run.json("fleet", "create", "plant-7")
+    assert {"default", "plant-7"} <= {one["name"] for one in run.json("fleet", "list")["items"]}
+    assert run.json("--fleet", "plant-7", "device", "list")["total"] == 0
+    assert run.json("--fleet", "plant-7", "trust", "status")["fleet"] == "plant-7"
+
+    everybody = run.json("session", "list", "--everybody")["items"]
+    own = run.json("session", "list")["items"]
+    assert {one["id"] for one in own} <= {one["id"] for one in everybody}
+    run.json("session", "end-others")
+    assert [one["current"] for one in run.json("session", "list")["items"]] == [True]
+
+
 def test_audit(run: Operator, tmp_path: Path) -> None:
     assert "session.begin" in run("audit", "list", "--node").out
     assert all(one["action"].startswith("session.") for one in
