@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.serving import PASSWORD, Cookies, Opens, Site, Window, note
 
 from tidegate.control.console import cookies as cookie_names
@@ -13,6 +13,9 @@ from tidegate.control.services import sessions
 from tidegate.testing.node import admin_scope
 from tidegate.testing.screenshots import CHROMIUM, FLAGS
 from tidegate.testing.serving import serving
+
+#: As long as a page may take where the machine is shared.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from tidegate.control.console import guard, live, words
-from tidegate.control.console.handlers.new_rollout import Typed, WaveRow, request_of
+from tidegate.control.console.handlers.new_rollout import ProbeRow, Typed, WaveRow, request_of
 from tidegate.control.console.views import Slice
 from tidegate.control.console.waves import sentence
 from tidegate.errors import Forbidden, Invalid
@@ -114,8 +114,7 @@ def test_the_form_of_a_rollout_is_read() -> None:
         waves=(WaveRow("2"), WaveRow("group lab"), WaveRow("100 %", "manual", "30 min")),
         max_failure_rate="2.5 %",
         max_in_flight="12",
-        probe="http",
-        probe_what="8600/ready",
+        probes=(ProbeRow("http", "8600/ready"),),
     )
     request = request_of(form)
     assert request.target.devices == ("cam-1", "cam-2", "cam-3")
@@ -135,9 +134,7 @@ def test_every_mistake_in_the_form_is_named() -> None:
         waves=(WaveRow("many"), WaveRow("100 %", soak="soon")),
         max_failure_rate="few",
         start_at="tomorrow",
-        probe="exec",
-        probe_what="../sh",
-        probe_attempts="99",
+        probes=(ProbeRow("exec", "../sh", attempts="99"),),
     )
     with pytest.raises(Invalid) as refused:
         request_of(form)
