@@ -300,6 +300,8 @@ def edited(machine: Machine) -> None:
 _PLACED = (
     Scenario("edited by hand, put right by the same version", (wants(install(V5)),), {"r1": ("healthy", "rolled_back")},
              {"healthy": V5, "rolled_back": V5}, before=(V5, V4), prepare=edited, world=World(PUBLISHED)),
+    Scenario("somebody else writes there", (UPDATE,), {"r1": ("rolled_back", "healthy")}, INSTALL_ENDS,
+             world=World(PUBLISHED, meddles=lambda version: version == "6")),
     Scenario("reload fails", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
              world=World(PUBLISHED, reload_fails=lambda version: version == "6")),
 )  # fmt: skip

@@ -65,6 +65,7 @@ def publish(
 class World:
     """What is outside of the device, as a scenario wants it; each callable is told how often it was asked before.
 
+    `meddles`: somebody else writes to the destination whenever this version was put there.
     `destination`: versions go to a place of their own too, and a workload is told to read them anew.
     `rots` maps the name of an effect to the version whose bits flip when it first happens.
     """
@@ -83,6 +84,7 @@ class World:
     restore_fails: Callable[[int], bool] = lambda _: False
     destination: bool = False
     reload_fails: Callable[[str], bool] = lambda _: False
+    meddles: Callable[[str], bool] = lambda _: False
 
 
 @dataclass

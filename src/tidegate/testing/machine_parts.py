@@ -249,6 +249,9 @@ class Placed(Model):
             raise OSError(errno.EIO, "the reload failed")
         machine.show(f"moving {name}", False)
         machine.flush(f"moving {name}")
+        if to is not None and machine.world.meddles(to.version):
+            machine.show(f"at {name}", None)
+            machine.flush(f"at {name}")
 
 
 class Outside:
