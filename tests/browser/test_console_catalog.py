@@ -63,7 +63,7 @@ def test_pages_fit_and_are_accessible_in_every_situation(catalog: Site, open_win
     trouble = []
     for path in (
         "/channels/catalog-model/edge", "/artifacts/catalog-model/2.0", "/artifacts/catalog-model/1.0/sbom",
-        "/compare/catalog-model?a=1.0&b=2.0", "/running?show=withdrawn", 
+        "/compare/catalog-model?a=1.0&b=2.0", "/running?show=withdrawn",
         f"/artifacts/{LONG}", f"/artifacts/{LONG}/1+{'y' * 120}",
     ):  # fmt: skip
         trouble += _checked(window.go(path))
