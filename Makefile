@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage check fix bench docs client lock migration system clean
+.PHONY: help demo test test-fast coverage check fix bench docs client schemathesis lock migration system clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: $(VENV)/dev.done ## benchmarks, each with its peer or floor measured in t
 docs: $(VENV)/dev.done ## generated reference and screenshots
 	$(BIN)/python -m tidegate.testing.reference
 	$(BIN)/python -m tidegate.testing.demo --once --screenshots docs/images
+
+schemathesis: $(VENV)/dev.done ## ask every operation 200 questions made from the OpenAPI document (EXAMPLES=n)
+	TIDEGATE_SCHEMATHESIS=$(or $(EXAMPLES),200) $(BIN)/python -m pytest --timeout 3600 tests/api/test_schemathesis.py $(ARGS)
 
 client: $(VENV)/dev.done ## write the Python client's calls from the table of operations
 	$(BIN)/python -m tidegate.testing.client_code

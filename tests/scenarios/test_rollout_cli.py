@@ -240,10 +240,10 @@ def test_a_canary_that_fails_halts_by_itself(run: Operator, site: Site) -> None:
         (["--all", "--max-in-flight", "²"], "/strategy/max_in_flight", "must be a whole number"),
         (["--device", "cam-0", "--device", "cam-x"], "/target/devices/1", "no active device is called cam-x"),
         (["--group", "nowhere"], "/target/group", "no group is called nowhere"),
-        ([], "/target", "exactly one of group, devices and all"),
-        (["--all", "--device", "cam-0"], "/target", "exactly one of group, devices and all"),
+        ([], "/target", "exactly one of group, selector, devices and all"),
+        (["--all", "--device", "cam-0"], "/target", "exactly one of group, selector, devices and all"),
         (["--all", "--start-at", "2020-01-01T00:00:00Z"], "/start_at", "must lie in the future"),
-        (["--device", "cam-0", "--baseline"], "/baseline", "is for a group or all"),
+        (["--device", "cam-0", "--baseline"], "/baseline", "is for a group, a selector or all"),
     ],
 )
 def test_what_is_wrong_is_named_and_changes_nothing(run: Operator, options: list[str], pointer: str, rule: str) -> None:
