@@ -34,7 +34,7 @@ def _page(visit: Visit, problem: TidegateError | None = None, typed: dict[str, A
 
 
 def change(visit: Visit) -> Outcome:
-    typed = {
+    typed: dict[str, Any] = {
         "interval_seconds": visit.text("interval_seconds"),
         "four_eyes": visit.ticked("four_eyes"),
         "default_strategy": visit.text("default_strategy"),
