@@ -74,7 +74,7 @@ def devices(cli: Cli, /, **asked: Any) -> None:
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; else standard output.")
 @pass_cli
 @gives(FileWritten)
-def export(cli: Cli, format_: str, output: Path | None, /, **asked: Any) -> None:
+def export(cli: Cli, /, format_: str, output: Path | None, **asked: Any) -> None:
     """Everything, as CSV or JSON lines, in a stable order."""
     pieces = cli.client.download("/v1/running/export", {**asked, "format": format_})
     if output is None:
