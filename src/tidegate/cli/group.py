@@ -54,7 +54,7 @@ def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) ->
     if selector is None:
         _tell(cli, made, "added")
     else:
-        cli.out.data(made, f"group {name} matches {made['group']['size']} devices now")
+        cli.out.data(made, f"group {name} matches {_count(made['group']['size'])} now")
 
 
 @commands.command()
@@ -65,7 +65,10 @@ def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) ->
 def preview(cli: Cli, selector: str, device: str) -> None:
     """Show what a selector matches; nothing is made of it."""
     found = cli.client.call("GET", "/v1/device-selection", query={"where": selector, "device": device})
-    lines = [f"{found['count']:,} match: {', '.join(found['first'])}" + (" …" if found["count"] > 20 else "")]
+    more = " …" if found["count"] > len(found["first"]) else ""
+    verb = "matches" if found["count"] == 1 else "match"
+    said = f"{found['count']:,} {verb}: {', '.join(found['first'])}{more}" if found["count"] else "no device matches"
+    lines = [said]
     lines += [f"devices say this of themselves: {', '.join(found['declared'])}"] if found["declared"] else []
     if device:
         lines += [f"{device} {'matches' if found['matches'] else 'does not match'}"]
@@ -83,7 +86,7 @@ def change(cli: Cli, name: str, new_name: str | None, selector: str | None) -> N
     """Rename a group, or change its selector."""
     body = {key: value for key, value in (("name", new_name), ("selector", selector)) if value is not None}
     found = cli.client.call("PATCH", _path(name), body=body)
-    cli.out.data(found, f"group {found['name']} has {found['size']} devices")
+    cli.out.data(found, f"group {found['name']} has {_count(found['size'])}")
 
 
 @commands.command()
@@ -141,7 +144,11 @@ def _tell(cli: Cli, answer: Mapping[str, Any], done: str) -> None:
     if answer["unknown"]:
         cli.out.say(f"no device is called {', '.join(answer['unknown'])}")
     group = answer["group"]
-    cli.out.data(answer, f"{answer['changed']} {done}; group {group['name']} has {group['size']} devices")
+    cli.out.data(answer, f"{answer['changed']} {done}; group {group['name']} has {_count(group['size'])}")
+
+
+def _count(devices: int) -> str:
+    return "1 device" if devices == 1 else f"{devices:,} devices"
 
 
 def _path(name: str) -> str:
