@@ -17,6 +17,7 @@ from tidegate.agent.execute import Executor
 from tidegate.agent.journal import Damaged
 from tidegate.agent.orders import order_of, work_of
 from tidegate.agent.outbox import MAX_REPORTS
+from tidegate.agent.payloads.owner import NOBODY
 from tidegate.agent.requirements import satisfies
 from tidegate.agent.transaction.book import Book
 from tidegate.agent.transaction.model import Record
@@ -125,7 +126,7 @@ def test_one_executor_at_a_time(tmp_path: Path) -> None:
     def opened() -> Executor:
         return state.open_executor(
             tmp_path, fetcher=outside, prober=outside, leave=outside, inhibitor=outside, clock=SystemClock(),
-            pause=lambda _: False,
+            pause=lambda _: False, owner=NOBODY,
         )  # fmt: skip
 
     first = opened()

@@ -1,6 +1,7 @@
 """The thin loop around `next_step`: observe, decide, journal or perform one step, and again.
 
-    executor = open_executor(state_dir, fetcher=…, prober=…, leave=…, inhibitor=…, clock=…, pause=…)
+    executor = open_executor(state_dir, fetcher=…, prober=…, leave=…, inhibitor=…, clock=…, pause=…,
+                             owner=…)
     waiting = executor.run(desired)     # blocks until nothing can go on right now; None: only finish what is applying
     executor.desire(desired)            # from another thread: replaces the desired state while `run` goes on
     Waiting(waiting_on: str, retry_seconds: float | None, stopped: bool)
