@@ -182,8 +182,9 @@ def _answer(call: Call, schemas: _Schemas) -> dict[str, Any]:
     if call.answer is not None:
         return {"description": "Done.", "content": {_JSON: {"schema": schemas.of(call.answer)}}}
     if isinstance(call, RawRoute):
-        kind = {} if call.media_type == _JSON else {"schema": {"type": "string", "format": "binary"}}
-        return {"description": "The bytes.", "content": {call.media_type: kind}}
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        content = {kind: {} if kind == _JSON else binary for kind in call.media_type.split(", ")}
+        return {"description": "The bytes.", "content": content}
     return {"description": "Done; there is nothing to say."}
 
 

@@ -79,6 +79,6 @@ ROUTES = (
     RawRoute(
         method="GET", path="/v1/running/export", permission="devices.read", tag="running", endpoint=_export,
         name="running.export", summary="What runs where as CSV or JSON lines, the whole of it in a stable order",
-        media_type="text/csv", query=wire.ExportRuns,
+        media_type="text/csv, application/jsonl", query=wire.ExportRuns,
     ),
 )  # fmt: skip
