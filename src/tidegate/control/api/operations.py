@@ -104,7 +104,8 @@ RawEndpoint = Callable[[Request, Scope, Node], Awaitable[Response]]
 class RawRoute:
     """A call that streams: its endpoint reads and writes by itself, who may is declared and checked as above.
 
-    `bounded_by` names what bounds the body that it reads; empty: it reads none. `media_type` is of the answer, several with commas;
+    `bounded_by` names what bounds the body that it reads; empty: it reads none. `media_type` is of the answer, or
+    several with commas;
     `answer` is its type where that is JSON of ours. `query` is what the endpoint itself decodes. `name` as above.
     """
 
