@@ -20,6 +20,7 @@ from tidegate.control.services import people, rollouts, secrets, sessions
 from tidegate.control.services.node import Node
 from tidegate.control.services.pulse import pulse
 from tidegate.control.services.rollouts import NewRollout, Target
+from tidegate.ids import FleetId
 from tidegate.testing.asgi import Answer, Client
 from tidegate.testing.fleet import catalog, enroll
 from tidegate.testing.node import admin_scope
@@ -256,6 +257,22 @@ def test_a_fleet_is_watched_once_for_all_of_its_streams(node: Node) -> None:
 
     # At most fifteen looks, three statements each, and what opens and ends a transaction.
     assert asyncio.run(scene()) <= 16 * 12
+
+
+def test_changed_rights_are_asked_about_at_once_however_long_a_page_rests(node: Node) -> None:
+    scope = admin_scope(node)
+
+    async def scene() -> None:
+        streams = Streams(look_seconds=3_600)
+        stream = streams.enter(node, "a", scope.fleet_id)
+        assert stream is not None
+        resting = asyncio.create_task(streams.rest(stream, 3_600))
+        await asyncio.sleep(0)  # the watch begins to listen
+        node.hub.nudge("people", FleetId(0))
+        await asyncio.wait_for(resting, 5)
+        streams.close()
+
+    asyncio.run(scene())
 
 
 def test_the_mark_of_a_fleet_changes_with_what_people_do(node: Node) -> None:
