@@ -11,6 +11,7 @@ from tidegate.control.services.people import NamedGrant
 
 pytestmark = pytest.mark.browser
 
+
 def _press(page: Page, name: str, inside: str = "main") -> None:
     page.locator(inside).get_by_role("button", name=name, exact=True).click()
 

@@ -49,7 +49,6 @@ LOOKS: dict[str, tuple[str, str]] = {
     "restore": ("flow", "reverting"),
     # logs asked of a device
     "waiting": ("flow", "pending"),
-    "received": ("good", "completed"),
     "refused": ("bad", "failed"),
     "cancelled": ("quiet", "aborted"),
     # artifacts, certificates, waves
