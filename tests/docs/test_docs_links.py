@@ -22,7 +22,7 @@ ALL_OF_IT = PROJECT / "docs" / "specification.md"
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 _FENCED = re.compile(r"^[ \t]*(```|~~~)(.*?)\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<![\w./-])(tidegate(?:-agent)?)((?:[ \t]+(?!\d?>)[^\s|>&;)]+)+)")
+_CALL = re.compile(r"""(?<![\w./-])(tidegate(?:-agent)?)((?:[ \t]+(?!\d?>)(?:'[^']*'|"[^"]*"|[^\s|>&;)'"])+)+)""")
 
 
 def ids(path: Path) -> str:
@@ -88,7 +88,7 @@ def _check_whole(words: list[str]) -> None:
     for parameter in command.params:
         unlimited = isinstance(parameter, click.Argument) and parameter.nargs == -1
         if parameter.required and not unlimited and not getattr(parameter, "prompt", None):
-            assert isinstance(given.get(str(parameter.name)), str | bool | tuple), f"{parameter.name} is missing"
+            assert isinstance(given.get(str(parameter.name)), str | bool | tuple | list), f"{parameter.name} is missing"
 
 
 def _check_mention(words: list[str]) -> None:

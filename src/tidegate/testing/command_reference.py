@@ -37,7 +37,7 @@ def text() -> str:
     lines.append("\n## Shapes\n")
     for name, schema in sorted(shapes.items()):
         if "properties" in schema:
-            lines.append(f"\n### {name}\n\n| field | type |\n| --- | --- |\n")
+            lines.append(f"\n### {_title(name)}\n\n| field | type |\n| --- | --- |\n")
             lines += [f"| `{field}` | {_cell(_shape(inner))} |\n" for field, inner in schema["properties"].items()]
     return "".join(lines)
 
@@ -53,6 +53,12 @@ def _walk(command: click.Command, name: str) -> Iterator[tuple[str, str, Any]]:
     yield name, (command.help or "").partition("\n")[0].rstrip("."), getattr(command.callback, "gives", Any)
 
 
+def _title(name: str) -> str:
+    """``CertificateInfo``; where two modules have one of that name, ``CertificateInfo of trust``."""
+    *module, own = name.split(".")
+    return f"{own} of {module[-1]}" if module else own
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -60,8 +66,8 @@ def _cell(text: str) -> str:
 def _shape(schema: Mapping[str, Any]) -> str:
     """A JSON schema in a few words."""
     if "$ref" in schema:
-        name = schema["$ref"].removeprefix("#")
-        return f"[{name}](#{name.lower()})"
+        title = _title(schema["$ref"].removeprefix("#"))
+        return f"[{title}](#{title.lower().replace(' ', '-')})"
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_shape(one) for one in schema["anyOf"]))
     if "enum" in schema:
