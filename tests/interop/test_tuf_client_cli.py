@@ -18,6 +18,9 @@ from tests.interop.served import Web, web
 from tests.interop.simulator import Simulator, digest
 
 from tidegate.agent import run
+from tidegate.agent.work import trust_folder
+from tidegate.trust.tuf.client import Client
+from tidegate.trust.tuf.target import Policy
 
 TOP = ["root", "snapshot", "targets", "timestamp"]
 
@@ -246,6 +249,31 @@ def test_what_cannot_be_understood_ends_with_status_one(client: Driver) -> None:
         run.main(["tuf-client", "refresh"])
     assert ended.value.code == 1
     assert run.main(["tuf-client", "--metadata-dir", str(client.metadata), "refresh"]) == 1
+
+
+def test_it_cannot_reach_what_a_device_trusts(tmp_path: Path, server: Web) -> None:
+    state = tmp_path / "state"
+    before = Driver(tmp_path, server)
+    before.metadata = state
+    _ready(before, Simulator())
+    assert before.refresh() == 0
+    # Not enrolled yet: nothing was pinned for the device.
+    device = Client(trust_folder(state), lambda _path, _most: b"", Policy("default"))
+    assert not device.has_anchor()
+    (state / "identity").mkdir()
+    for folder in (state, state / "trust", state / "models/m"):
+        before.metadata = folder
+        assert before.init(Simulator().anchor) == 1
+        assert before.refresh() == 1
+    assert not device.has_anchor()
+    assert not (state / "models").exists()
+    other = Driver(tmp_path, server)
+    simulator = _ready(other, Simulator())
+    simulator.add_target("current", b"bytes")
+    simulator.publish("targets", "snapshot", "timestamp")
+    other.targets = state / "models/m"
+    assert other.download("current") == 1
+    assert not (state / "models").exists()
 
 
 def test_ordinary_help_does_not_name_it(capsys: pytest.CaptureFixture[str]) -> None:

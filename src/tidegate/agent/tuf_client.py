@@ -2,8 +2,8 @@
 
 The command line is the suite's. Verification (trust/tuf/client.py), transport, resumable download and content store
 are those that a device uses; what differs is data: `ANY_REPOSITORY` instead of the fleet's policy, and connections
-without the node's pinned CA. What is trusted lies in ``METADATA_DIR/trust`` as on a device; the suite reads the copies
-beside it.
+without the node's pinned CA. What is trusted lies in ``METADATA_DIR/.tuf-client``, kept as on a device; the suite reads
+the copies beside it. No folder of a device is used: what that trusts, it learned under the fleet's policy.
 
 Exit status: 0 done, 1 anything else.
 """
@@ -30,7 +30,8 @@ from tidegate.agent.files import RealFiles
 from tidegate.agent.link import Download, Link
 from tidegate.agent.store import ContentStore
 from tidegate.agent.transport import Foreign, Transport
-from tidegate.errors import Invalid, TidegateError
+from tidegate.agent.work import trust_folder
+from tidegate.errors import Invalid, Refused, TidegateError
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.durable import make_folder, write_file
 from tidegate.trust.tuf.local import LocalMetadata
@@ -40,6 +41,8 @@ TIMEOUT_SECONDS = 30.0
 #: What a repository that is not ours answers for a root version that is not there (a bucket without listing: 403).
 _NOT_THERE = frozenset({403, 404})
 _NAME_MAX = 200
+#: Not the name of a device's own (agent/work.py): what is pinned here is never found there.
+_TRUST = ".tuf-client"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    trust = options.metadata_dir / "trust"
+    _no_device(options.metadata_dir)
+    trust = options.metadata_dir / _TRUST
     try:
         if options.verb == "init":
             Client(trust, _no_request, ANY_REPOSITORY).anchor(read_bounded(options.root, "trust anchor"))
@@ -86,6 +90,14 @@ def _run(options: argparse.Namespace) -> int:
         return os.EX_OK
     finally:
         _show(trust, options.metadata_dir)
+
+
+def _no_device(given: Path) -> None:
+    """Refuse the state of a device, and whatever lies in it."""
+    whole = given.resolve()
+    for folder in (whole, *whole.parents):
+        if (folder / "identity").is_dir() and (trust_folder(folder) / "roots").is_dir():
+            raise Refused(f"cannot use {given}: a device keeps its state in {folder}; give another folder")
 
 
 def _no_request(path: str, _max_bytes: int) -> bytes:
@@ -119,6 +131,7 @@ class _Site:
 def _download(options: argparse.Namespace, client: Client) -> None:
     if options.target_dir is None or not options.target_name:
         raise Invalid("cannot download: give --target-dir and at least one --target-name")
+    _no_device(options.target_dir)
     site = _Site(options.target_base_url, "--target-base-url")
     store = ContentStore(options.target_dir / ".content")
     for name in options.target_name:
