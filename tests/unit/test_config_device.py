@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from tidegate.wire.descriptor import Descriptor, PayloadFile
 
 PLACE = "/etc/app/app.conf"
 UNIT = UnitReload("app.service")
+OTHER = UnitReload("other.service")
 
 
 class Workload:
@@ -34,6 +37,8 @@ class Workload:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.told: list[str] = []
+        self.units: list[tuple[str, str]] = []
+        self.states: dict[str, str] = {}
         self.dislikes = "bad"
         self.allowed = True
 
@@ -41,11 +46,15 @@ class Workload:
         return "" if self.allowed else "cannot reload: not allowed any more"
 
     def before(self, reload: Reload) -> str:
-        return "active"
+        if refused := self.refusal(reload):
+            raise Refused(refused)
+        return self.states.get(reload.unit, "active") if isinstance(reload, UnitReload) else ""
 
     def reload(self, reload: Reload, before: str) -> None:
         if refused := self.refusal(reload):
             raise Refused(refused)
+        if isinstance(reload, UnitReload):
+            self.units.append((reload.unit, before))
         path = self.root / PLACE[1:]
         self.told.append(path.read_text() if path.exists() else "nothing")
         if self.dislikes in self.told[-1]:
@@ -78,8 +87,8 @@ class Device:
         self.payload.stage(name, release, made)
         return release
 
-    def runs(self, version: str, text: str, **more: str) -> Release:
-        release = self.staged(version, text, **more)  # type: ignore[arg-type]
+    def runs(self, version: str, text: str, **more: Any) -> Release:
+        release = self.staged(version, text, **more)
         assert self.payload.refusal(more.get("name", "app"), release) == ""
         self.payload.switch(more.get("name", "app"), release)
         return release
@@ -185,6 +194,82 @@ def test_going_back_puts_the_file_back_also_when_the_owner_allows_nothing_any_mo
     assert "not allowed any more" in device.unsettled()
 
 
+def test_going_back_after_a_probe_puts_the_file_back_before_it_asks_for_leave_to_reload(device: Device) -> None:
+    one = device.runs("1", "level = 1")
+    device.runs("2", "level = 2")
+    device.workload.allowed = False
+    with pytest.raises(Refused, match="not allowed any more"):
+        device.payload.restore("app", one)
+    assert device.file.read_text() == "level = 1"
+
+
+def test_what_reads_the_version_taken_back_is_told_though_the_old_one_names_nobody(device: Device) -> None:
+    one = device.runs("1", "level = 1", reload=None)
+    device.runs("2", "level = 2")
+    device.payload.restore("app", one)
+    assert device.workload.told == ["level = 2", "level = 1"]
+
+
+def test_both_are_told_when_versions_name_different_units_and_a_stopped_one_stays_so(device: Device) -> None:
+    one = device.runs("1", "level = 1", reload=OTHER)
+    two = device.staged("2", "bad")
+    with pytest.raises(NotTaken):
+        device.payload.switch("app", two)
+    device.workload.units.clear()
+    device.workload.states = {"other.service": "inactive"}
+    device.payload.restore("app", one)
+    assert device.workload.units == [("other.service", "inactive"), ("app.service", "active")]
+
+
+def test_one_that_does_not_take_the_way_back_keeps_nobody_from_being_told(device: Device) -> None:
+    one = device.runs("1", "level = 1", reload=OTHER)
+    device.runs("2", "level = 2")
+    device.workload.dislikes = "level = 1"
+    device.workload.units.clear()
+    with pytest.raises(NotTaken):
+        device.payload.restore("app", one)
+    assert [unit for unit, _ in device.workload.units] == ["other.service", "app.service"]
+
+
+@pytest.mark.parametrize("harmed", ["descriptor.json", "app.conf"])
+def test_a_version_that_has_changed_on_the_device_can_be_taken_back_and_removed(device: Device, harmed: str) -> None:
+    one = device.runs("1", "level = 1")
+    two = device.runs("2", "level = 2")
+    file = device.payload._folder("app", two) / harmed
+    file.unlink()
+    file.write_text("changed")
+    device.payload.restore("app", one)
+    assert device.file.read_text() == "level = 1"
+    file = device.payload._folder("app", one) / harmed
+    file.unlink()
+    file.write_text("changed")
+    device.payload.switch("app", None)
+    assert not device.file.exists()
+
+
+def test_an_intent_that_cannot_be_kept_leaves_nothing_beside_the_file(device: Device) -> None:
+    class FullState(RealFiles):
+        def write(self, path: Path, data: bytes) -> None:
+            if "moving" in path.name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            super().write(path, data)
+
+    device.runs("1", "level = 1")
+    two = device.staged("2", "level = 2")
+    device.payload._files = FullState()
+    with pytest.raises(OSError, match="No space left"):
+        device.payload.switch("app", two)
+    assert [path.name for path in device.file.parent.iterdir()] == ["app.conf"]
+    assert device.unsettled() == ""
+
+
+@pytest.mark.parametrize("damage", [b'{"before": null, "to": null, "trouble": "\xff"}', b'{"before": ', b""])
+def test_a_damaged_record_is_said_and_ends_no_process(device: Device, damage: bytes) -> None:
+    device.runs("1", "level = 1")
+    (device.root / "state/configs/app/own/moving.json").write_bytes(damage)
+    assert "cannot use" in device.unsettled()
+
+
 # -- a hand on the device --------------------------------------------------------------------------------
 
 
@@ -279,6 +364,22 @@ def test_the_agents_own_folder_is_known_by_any_name(device: Device) -> None:
     assert "belongs to the agent itself" in device.payload.refusal("app", release)
     with pytest.raises(Refused, match="belongs to the agent itself"):
         device.payload.switch("app", release)
+
+
+def test_a_part_of_the_agents_own_folders_is_known_where_it_is_mounted(device: Device) -> None:
+    """As a workload's container is given the models."""
+    other = device.root / "srv/a model\\s"
+    other.mkdir(parents=True)
+    (device.root / "state/models/m").mkdir(parents=True)
+    device.own = (str(device.root / "state"),)
+    tool("mount", "--bind", str(device.root / "state/models"), str(other))
+    try:
+        release = device.staged("1", "level = 1", "/srv/a model\\s/m/app.conf")
+        assert "belongs to the agent itself" in device.payload.refusal("app", release)
+    finally:
+        tool("umount", str(other))
+    (other / "m").mkdir()
+    assert device.payload.refusal("app", release) == ""
 
 
 # -- links and other things in the way --------------------------------------------------------------------------------

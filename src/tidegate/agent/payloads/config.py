@@ -10,6 +10,7 @@ intent. Whatever interrupts it, `facts` is unsettled until one switch, forward o
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from tidegate.agent.payloads.base import PayloadFacts
 from tidegate.agent.payloads.destination import Destinations, NoFolder, Spot, There, Unflushed
 from tidegate.agent.payloads.held import Held, Moving, Records, bounded
 from tidegate.agent.payloads.owner import NOBODY, Owner
+from tidegate.agent.payloads.telling import asked, tell
 from tidegate.agent.payloads.versions import VersionFolders
 from tidegate.agent.store import ContentStore
 from tidegate.agent.transaction.model import Release
@@ -30,6 +32,8 @@ from tidegate.wire import config as wire
 from tidegate.wire import descriptor as descriptors
 from tidegate.wire.config import CONFIG_MAX_BYTES, ConfigOptions, Reload
 from tidegate.wire.descriptor import DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES, Descriptor, PayloadFile
+
+_log = logging.getLogger(__name__)
 
 KIND = "config"
 OWN = "own"
@@ -98,7 +102,7 @@ class ConfigPayload(VersionFolders):
     def check(self, name: str, descriptor: Descriptor) -> None:
         if descriptor.kind != KIND:
             raise Refused(f"cannot install {name} as a config: its descriptor says {descriptor.kind}")
-        options = descriptor.config or ConfigOptions()
+        options = _options(descriptor)
         broken = wire.faults(options, tuple(file.length for file in descriptor.files))
         if broken:
             pointer, rule = broken[0]
@@ -161,22 +165,21 @@ class ConfigPayload(VersionFolders):
     def switch(self, name: str, to: Release | None) -> None:
         if to is not None:
             self._refuse(name, self._version(name, to).options)
-        self._move(name, to)
+        self._move(name, to, back=False)
 
     def restore(self, name: str, to: Release | None) -> None:
         # What the owner takes back meanwhile holds for reloads only: the file of before was allowed when it was put.
-        self._move(name, to)
+        self._move(name, to, back=True)
 
-    def _move(self, name: str, to: Release | None) -> None:
+    def _move(self, name: str, to: Release | None, *, back: bool) -> None:
         goal = None if to is None else self._version(name, to)
         destination = "" if goal is None else goal.options.destination
         begun = self._own(name).moving()
         moving = begun or Moving(super().facts(name).running, to)
-        # Who must read anew: whoever the version says, else whoever reads what is taken away or was just put there.
-        told = self._reload(name, (moving.before if to is None else to, moving.to))
-        if told is not None and _key(told) not in moving.states:
-            state = self._owner.reloader.before(told) if begun is None else ""
-            moving = msgspec.structs.replace(moving, states=moving.states | {_key(told): state})
+        # Who must read anew: whoever the version says; when one is removed or taken back, whoever reads what goes away.
+        leaving = (moving.before, moving.to) if back or to is None else ()
+        told = tuple(self._reloads(name, (to, *leaving)))
+        moving = asked(moving, told, self._owner.reloader, back=back)
         ours = bool(destination) and self._own(name).of(destination) is not None
         with ExitStack() as stack:
             spot = stack.enter_context(self._at.open(destination)) if destination else None
@@ -187,14 +190,15 @@ class ConfigPayload(VersionFolders):
                 if spot is not None and fresh:
                     spot.place()
             except (TidegateError, OSError) as error:
+                if spot is not None:
+                    spot.clear()
                 if begun is None and not isinstance(error, Unflushed):
                     self._undo(name, "" if ours else destination)
                 raise
             try:
                 self._vacate_others(name, destination)
                 self._point(name, to)
-                if told is not None:
-                    self._owner.reloader.reload(told, moving.states[_key(told)])
+                tell(moving, told, self._owner.reloader)
             except (TidegateError, OSError) as error:
                 with suppress(OSError):
                     # For status; what went wrong is reported anyway.
@@ -215,6 +219,7 @@ class ConfigPayload(VersionFolders):
         there, destination = spot.look(), goal.options.destination
         held = self._own(name).of(destination) or self._own(name).hold(destination, there)
         if there is not None and _holds(there, goal):
+            spot.clear()
             return False
         self._keep_edited(name, there, held)
         mode, owner = (there.mode, there.owner) if there else (held.mode, held.owner)
@@ -260,10 +265,18 @@ class ConfigPayload(VersionFolders):
     def _own(self, name: str) -> Records:
         return Records(self._root / name / OWN, self._files)
 
-    def _reload(self, name: str, releases: tuple[Release | None, ...]) -> Reload | None:
-        """What the first of these versions that has a reload says."""
-        options = (self._version(name, release).options for release in releases if release is not None)
-        return next((one.reload for one in options if one.reload is not None), None)
+    def _reloads(self, name: str, releases: tuple[Release | None, ...]) -> dict[Reload, None]:
+        """Of these versions, each once; one whose descriptor has changed on the device says nothing any more."""
+        found: dict[Reload, None] = {}
+        for release in filter(None, releases):
+            try:
+                options = _options(self._descriptor(name, release))
+            except (Untrusted, OSError) as error:
+                _log.warning("nobody is told what %s %s says: %s", name, release.version, _words(error))
+                continue
+            if options.reload is not None:
+                found[options.reload] = None
+        return found
 
     def _version(self, name: str, release: Release) -> Version:
         """A whole version, every byte hashed while it is read.
@@ -272,28 +285,30 @@ class ConfigPayload(VersionFolders):
             Untrusted: its bytes are not the signed ones any more.
             OSError: it is gone or cannot be read.
         """
-        folder = self._folder(name, release)
-        data = bounded(folder / DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES)
+        descriptor = self._descriptor(name, release)
+        file = descriptor.files[0]
+        found = bounded(self._folder(name, release) / file.name, CONFIG_MAX_BYTES)
+        if hashlib.sha256(found).hexdigest() != file.sha256:
+            raise Untrusted(f"cannot use {name} {release.version}: {file.name} has changed on the device")
+        return Version(found, _options(descriptor))
+
+    def _descriptor(self, name: str, release: Release) -> Descriptor:
+        data = bounded(self._folder(name, release) / DESCRIPTOR_FILE, DESCRIPTOR_MAX_BYTES)
         if hashlib.sha256(data).hexdigest() != release.descriptor_sha256:
             raise Untrusted(f"cannot use {name} {release.version}: its descriptor has changed on the device")
         try:
-            descriptor = descriptors.decode(data)
+            return descriptors.decode(data)
         except msgspec.MsgspecError as error:
             raise Untrusted(f"cannot use {name} {release.version}: {error}") from error
-        file = descriptor.files[0]
-        found = bounded(folder / file.name, CONFIG_MAX_BYTES)
-        if hashlib.sha256(found).hexdigest() != file.sha256:
-            raise Untrusted(f"cannot use {name} {release.version}: {file.name} has changed on the device")
-        return Version(found, descriptor.config or ConfigOptions())
+
+
+def _options(descriptor: Descriptor) -> ConfigOptions:
+    return descriptor.config or ConfigOptions()
 
 
 def _holds(there: There, version: Version) -> bool:
     wanted = version.options.mode_bits
     return there.data == version.data and (wanted is None or there.mode == wanted)
-
-
-def _key(reload: Reload) -> str:
-    return reload.unit if isinstance(reload, wire.UnitReload) else " ".join(reload.argv)
 
 
 def _words(error: Exception) -> str:

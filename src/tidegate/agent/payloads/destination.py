@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.agent.files import Files
+from tidegate.agent.payloads.origins import Origins
 from tidegate.errors import Refused
 from tidegate.wire.config import CONFIG_MAX_BYTES, below, path_fault
 
@@ -108,7 +109,7 @@ class Spot:
             self._files.remove(self._fresh)
             self._files.create(self._fresh, data, mode, owner)
         except OSError as error:
-            self._clear()
+            self.clear()
             raise self._explained(error) from error
 
     def place(self) -> None:
@@ -121,7 +122,7 @@ class Spot:
         try:
             self._files.rename(self._fresh, self._folder / self._name)
         except OSError as error:
-            self._clear()
+            self.clear()
             raise self._explained(error) from error
         try:
             self._files.sync_folder(self._folder)
@@ -140,7 +141,8 @@ class Spot:
         except OSError as error:
             raise self._explained(error) from error
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Nothing of ours stays beside the destination."""
         try:
             self._files.remove(self._fresh)
         except OSError:
@@ -204,10 +206,24 @@ class Destinations:
                 if _same(os.fstat(folder)) in own:
                     # By another name, such as a mount of it elsewhere.
                     raise Refused(f"cannot use the destination {destination}: {passed} belongs to the agent itself")
+            if self._within_own(folder, destination.rpartition("/")[2]):
+                raise Refused(f"cannot use the destination {destination}: it belongs to the agent itself")
         except BaseException:
             os.close(folder)
             raise
         return folder
+
+    def _within_own(self, folder: int, name: str) -> bool:
+        """Whether `name` in this folder lies in anything of ours, as where a part of that is mounted elsewhere."""
+        own = self._own()
+        if not own:
+            return False
+        origins = Origins()
+        origin = origins.of(folder)
+        if origin is None:
+            return True
+        place = f"{origin[1].rstrip('/')}/{name}"
+        return any(device == origin[0] and below(place, path) for device, path in origins.of_all(own))
 
 
 def _step(folder: int, part: str, passed: str) -> int:

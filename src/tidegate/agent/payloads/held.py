@@ -132,5 +132,5 @@ def _read(path: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(bounded(path, _SMALL), type=kind)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Untrusted(f"cannot use {path}: {error}") from error
