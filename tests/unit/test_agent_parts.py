@@ -13,7 +13,7 @@ import pytest
 from tidegate.agent import hardware, inhibitor
 from tidegate.agent.backoff import Backoff
 from tidegate.agent.link import CertificateRefused, ChannelProblem, Ended
-from tidegate.agent.session import Again, Course, Later, Over, RenewFirst, UseCurrent, course, spacing
+from tidegate.agent.session import Again, Course, Later, Over, Pace, RenewFirst, UseCurrent, course
 from tidegate.errors import TidegateError, Unavailable, Untrusted
 from tidegate.wire.problem import Problem
 
@@ -49,10 +49,11 @@ def test_only_the_node_itself_ends_an_identity(
 
 
 def test_a_node_that_does_not_hold_is_not_asked_in_a_loop() -> None:
-    assert spacing(held_seconds=0.1, asked_seconds=30, unchanged=True, since_change_seconds=100) == pytest.approx(29.9)
-    assert spacing(held_seconds=30, asked_seconds=30, unchanged=True, since_change_seconds=100) == 0
-    assert spacing(held_seconds=5, asked_seconds=30, unchanged=False, since_change_seconds=100) == 0
-    assert spacing(held_seconds=0, asked_seconds=30, unchanged=False, since_change_seconds=0.2) == pytest.approx(0.8)
+    pace = Pace(0)
+    assert pace.wait(100, held_seconds=0.1, asked_seconds=30, news=False) == pytest.approx(29.9)
+    assert pace.wait(130, held_seconds=30, asked_seconds=30, news=False) == 0
+    assert pace.wait(135, held_seconds=5, asked_seconds=30, news=True) == 0
+    assert pace.wait(135.2, held_seconds=0, asked_seconds=30, news=True) == pytest.approx(0.8)
 
 
 def test_backoff_doubles_is_bounded_spread_and_forgets() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tidegate.agent import settings
 from tidegate.agent.own import own_paths
 from tidegate.agent.settings import Loaded, Source
 from tidegate.errors import Invalid
+from tidegate.wire.config import below
 
 
 @pytest.fixture
@@ -205,6 +208,8 @@ def test_what_the_agent_is_made_of_is_known_to_it(source: Source) -> None:
         assert str(path) in own
         assert os.path.realpath(path) in own
     assert {"/etc/tidegate", "/opt/tidegate", "/usr/local/bin/tidegate-agent"} <= set(own)
-    assert str(Path(settings.__file__).parents[1]) in own
+    for module in (settings, msgspec, site):
+        assert any(below(str(module.__file__), path) for path in own), "no code that the agent runs"
+    assert any(below(f"{site.getsitepackages()[0]}/every-start.pth", path) for path in own)
     assert "/" not in own
     assert "/etc" not in own

@@ -345,11 +345,14 @@ def test_one_destination_belongs_to_one_artifact(device: Device) -> None:
         "/run/systemd/system/tidegate-agent.service.d/x.conf",
         "/usr/lib/systemd/system/tidegate-.service.d/x.conf",
         "/etc/systemd/system.control/tidegate-agent.service.d/x.conf",
+        "/etc/systemd/system.attached/tidegate-agent.service",
+        "/run/systemd/generator.late/tidegate-agent.service.d/x.conf",
         "/usr/local/bin/tidegate-agent",
+        "/home/operator/agent/lib/tidegate-agent.pyz",
     ],
 )
 def test_the_agents_own_files_are_refused_whatever_the_owner_allows(device: Device, place: str) -> None:
-    device.allow = Allow(destination_prefixes=("/etc", "/var", "/run", "/usr"))
+    device.allow = Allow(destination_prefixes=("/etc", "/var", "/run", "/usr", "/home"))
     device.own = ("/etc/tidegate", "/var/lib/tidegate")
     with pytest.raises(Refused, match="belongs to the agent itself"):
         device.staged("1", "level = 1", place)

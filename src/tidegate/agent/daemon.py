@@ -24,7 +24,7 @@ from tidegate.agent.identity import Final, Identity
 from tidegate.agent.inforce import InForce
 from tidegate.agent.logs import Logs
 from tidegate.agent.renewal import Renewal
-from tidegate.agent.session import Again, Later, Over, RenewFirst, UseCurrent, UsePending, course, spacing
+from tidegate.agent.session import Again, Later, Over, Pace, RenewFirst, UseCurrent, UsePending, course
 from tidegate.agent.settings import Source
 from tidegate.agent.standing import Standing
 from tidegate.agent.status import CONNECTED, StatusServer
@@ -102,7 +102,8 @@ class Daemon:
         self._reports = beat.Caller("reports", self._events.put)
         self._logs = Logs(self._events.put, clock, backoff(5.0))
         self._asked: beat.Ask | None = None
-        self._asked_at = self._changed_at = clock.monotonic()
+        self._asked_at = clock.monotonic()
+        self._pace = Pace(self._asked_at)
         self._next_beat = self._next_flush = 0.0
         self._quiet_until = self._bundle_not_before = 0.0
         self._flushing = False
@@ -241,15 +242,11 @@ class Daemon:
         if answer.renew_now:
             self._renewal.tick(self._connection.certificate, now_please=True)
         self._logs.asked(answer.log_requests)
-        unchanged = not isinstance(answer.desired, DesiredState) and not answer.log_requests
-        self._next_beat = now + spacing(
-            held_seconds=now - self._asked_at,
-            asked_seconds=self._interval,
-            unchanged=unchanged,
-            since_change_seconds=now - self._changed_at,
+        news = isinstance(answer.desired, DesiredState) or bool(answer.log_requests)
+        self._next_beat = now + self._pace.wait(
+            now, held_seconds=now - self._asked_at, asked_seconds=self._interval, news=news
         )
         if isinstance(answer.desired, DesiredState):
-            self._changed_at = now
             self._desired, self._seen = answer.desired, answer.desired_digest
             self._standing.notice = answer.desired.notice
             self._works.wake(self._desired)

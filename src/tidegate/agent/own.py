@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 import sysconfig
 from pathlib import Path
@@ -26,11 +27,13 @@ def own_paths(source: Source, settings: Settings) -> tuple[str, ...]:
         settings.state_dir,
         settings.run_dir,
         str(settings.inhibit_path),
-        str(library / "tidegate"),
+        str(library),
         *(str(folder) for folder in unpacked),
         sys.executable,
         sysconfig.get_path("stdlib"),
         sysconfig.get_path("platstdlib"),
+        # What lies there as a .pth file is run by every start of this interpreter.
+        *site.getsitepackages(),
     ]
     if source.file.parent.name == "tidegate":
         found.append(str(source.file.parent))

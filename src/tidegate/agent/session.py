@@ -88,12 +88,19 @@ def course(error: TidegateError, *, on_pending: bool, has_current: bool, has_pen
     return Later()
 
 
-def spacing(*, held_seconds: float, asked_seconds: float, unchanged: bool, since_change_seconds: float) -> float:
-    """Seconds until the next heartbeat after a good answer.
+class Pace:
+    """How often the node is asked, whatever it answers; all times are of a monotonic clock."""
 
-    A node that holds answers sets the pace itself. One that answers "unchanged" at once would be asked in a tight loop,
-    and so would one whose desired state changes all the time.
-    """
-    if unchanged:
-        return max(0.0, asked_seconds - held_seconds)
-    return max(0.0, SPACING_SECONDS - since_change_seconds)
+    def __init__(self, now: float) -> None:
+        self._news_at = now
+
+    def wait(self, now: float, *, held_seconds: float, asked_seconds: float, news: bool) -> float:
+        """Seconds until the next heartbeat after a good answer.
+
+        A node that holds answers sets the pace itself. One that answers "unchanged" at once would be asked in a tight
+        loop, and so would one that has news all the time.
+        """
+        if not news:
+            return max(0.0, asked_seconds - held_seconds)
+        since, self._news_at = now - self._news_at, now
+        return max(0.0, SPACING_SECONDS - since)

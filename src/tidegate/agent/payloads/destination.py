@@ -22,7 +22,10 @@ from tidegate.errors import Refused
 from tidegate.wire.config import CONFIG_MAX_BYTES, below, path_fault
 
 #: systemd reads units, and what is added to them, from folders of these names, below several others.
-_UNIT_FOLDERS = ("systemd/system", "systemd/user", "systemd/system.control", "systemd/transient")
+_UNIT_FOLDERS = (
+    *("systemd/system", "systemd/user", "systemd/system.control", "systemd/system.attached", "systemd/transient"),
+    *("systemd/generator", "systemd/generator.early", "systemd/generator.late"),
+)
 _AGENT = "tidegate-agent"
 _OWN_UNITS = (f"{_AGENT}.service", f"{_AGENT}@", f"{_AGENT}-", "tidegate-.service.d", "service.d")
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -252,9 +255,9 @@ def _same(facts: os.stat_result) -> tuple[int, int]:
 
 
 def _is_unit_of_ours(path: str) -> bool:
-    """A unit of the agent, or what systemd adds to it or to every service."""
+    """A unit of the agent, what systemd adds to it or to every service, or its one file, wherever that lies."""
     for folder in _UNIT_FOLDERS:
         _, found, rest = f"{path}/".partition(f"/{folder}/")
         if found and any(rest == f"{own}/" or rest.startswith(own) for own in _OWN_UNITS):
             return True
-    return path.rpartition("/")[2] == _AGENT
+    return path.rpartition("/")[2] in (_AGENT, f"{_AGENT}.pyz")
