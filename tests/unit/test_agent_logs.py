@@ -57,11 +57,14 @@ def test_what_packs_badly_is_cut_from_the_front_until_it_fits(app: Path) -> None
 def test_only_what_the_owner_allows_and_never_where_it_is(tmp_path: Path, app: Path) -> None:
     (tmp_path / "link").symlink_to(app)
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "of root").write_text("secret")
+    (tmp_path / "hard").hardlink_to(tmp_path / "of root")
     for name, sources in (
         ("app", {}),
         ("app", {"kernel": str(app)}),
         ("app", {"app": str(tmp_path / "missing")}),
         ("app", {"app": str(tmp_path / "link")}),
+        ("app", {"app": str(tmp_path / "hard")}),
         ("app", {"app": str(tmp_path / "pipe")}),
         ("app", {"app": str(tmp_path)}),
         ("app", {"app": "/dev/zero"}),

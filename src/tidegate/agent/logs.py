@@ -149,15 +149,16 @@ def _packed(pieces: Iterator[bytes]) -> bytes | None:
 
 
 def _file(name: str, path: str, most_bytes: int) -> Iterator[bytes]:
-    """Not through a link at its end: whoever writes the log must not choose another file of root's."""
+    """Not through a link at its end, nor by a further name: whoever writes the log chooses no other file of root's."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unreadable(name, error) from error
     facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode):
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         os.close(descriptor)
-        raise NotFound(f"cannot read the log {name}: it is not a file")
+        wrong = "it has other names (hard links)" if stat.S_ISREG(facts.st_mode) else "it is not a file"
+        raise NotFound(f"cannot read the log {name}: {wrong}")
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         left = min(most_bytes, facts.st_size)
         first = facts.st_size > left
