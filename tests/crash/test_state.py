@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.crash.real import Outside, executor
-from tests.crash.scenarios import V6, install, wants
+from tests.crash.real import BEFORE, C6, DESTINATION, Outside, at_destination, executor
+from tests.crash.scenarios import REMOVE, V5, V6, install, wants
 
 from tidegate.agent import journal as journals
 from tidegate.agent import state
@@ -26,6 +26,24 @@ from tidegate.clock import SystemClock
 from tidegate.errors import Conflict, Invalid, Unavailable, Untrusted
 from tidegate.versions import compare
 from tidegate.wire.device import Report, ReportResult, ReportsAnswer, Work
+
+
+def test_a_name_keeps_its_kind_while_something_of_it_runs(tmp_path: Path) -> None:
+    """Else two would run under one name, and the way back would be looked for among the wrong versions."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / DESTINATION[1:]).write_bytes(BEFORE)
+    executor(tmp_path, "one").run(wants(install(V5, "r1")))
+    executor(tmp_path, "two").run(wants(install(C6, "r2")))
+    pending = state.outbox(tmp_path).pending()
+    assert pending is not None
+    last = pending.items[-1]
+    assert (last.work, last.state) == ("r2", "failed")
+    assert last.reason == "cannot apply vad 6 as a config: vad is a model on this device; remove that first"
+    assert (tmp_path / "models/vad/current").readlink().name.startswith("5@")
+    assert at_destination(tmp_path) == BEFORE
+    executor(tmp_path, "three").run(wants(REMOVE))
+    executor(tmp_path, "four").run(wants(install(C6, "r4")))
+    assert at_destination(tmp_path) == b"model 6"
 
 
 def test_a_journal_with_fields_of_a_later_release_is_read(tmp_path: Path) -> None:

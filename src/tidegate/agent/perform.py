@@ -99,6 +99,7 @@ class Performer:
             self._download(record, book)
             descriptor = self._descriptor(record)
             self._payload(descriptor.kind).check(order.artifact, descriptor)
+            self._refuse_other_kind(descriptor)
             missing = [file.name for file in descriptor.files if not self._parts.store.has(file.sha256)]
             if missing:
                 raise Unavailable(f"cannot stage {order.artifact}: {missing[0]} was not fetched whole")
@@ -246,6 +247,16 @@ class Performer:
         if payload is None:
             raise Refused(f"cannot apply an artifact of kind {kind}: this agent does not know it")
         return payload
+
+    def _refuse_other_kind(self, descriptor: Descriptor) -> None:
+        """Two would run under one name, and the way back would be looked for among the wrong versions."""
+        name, kind = descriptor.name, descriptor.kind
+        for other, payload in self._parts.payloads.items():
+            if other != kind and payload.facts(name).running is not None:
+                raise Refused(
+                    f"cannot apply {name} {descriptor.version} as a {kind}:"
+                    f" {name} is a {other} on this device; remove that first"
+                )
 
     def _laid_out(self, record: Record, book: Book) -> Payload:
         payload = payload_of(self._parts.payloads, record, book)
