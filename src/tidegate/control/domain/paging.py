@@ -30,7 +30,18 @@ def decode_cursor(cursor: str, *kinds: type[int] | type[str]) -> tuple[int | str
         raise _wrong()
     if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in position):
         raise _wrong()
+    # What no database stores is in no list: NUL, and halves of surrogate pairs, which JSON can write.
+    if any(isinstance(value, str) and ("\0" in value or not _is_text(value)) for value in position):
+        raise _wrong()
     return tuple(position)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong() -> Invalid:
