@@ -238,6 +238,40 @@ def test_the_setting_asks_everybody_or_roles_at_the_next_sign_in(
     _sign_in(strict, _code(strict, enrolment.secret))
 
 
+def test_a_secret_that_somebody_else_was_shown_is_never_the_one_that_counts(node: Node, ada: Scope) -> None:
+    strict = replace(node, settings=msgspec.structs.replace(node.settings, totp_required=("*",)))
+
+    def begun() -> tuple[str, str]:
+        with pytest.raises(SecondFactorAsked) as asked:
+            _sign_in(strict)
+        secret = second_step.keep(strict, asked.value.operator, enrol=asked.value.enrol).secret
+        enrolment = second_step.begun(strict, secret)
+        assert enrolment is not None
+        return secret, enrolment.secret
+
+    thiefs, seen = begun()  # somebody who knows the password looks, and waits
+    own, shown = begun()
+    assert shown != seen
+    with pytest.raises(Unauthenticated):
+        second_step.begun(strict, thiefs)
+    second_step.enrol(strict, own, _code(strict, shown), HERE)
+
+
+def test_a_factor_confirmed_at_this_moment_is_not_replaced(node: Node, ada: Scope) -> None:
+    strict = replace(node, settings=msgspec.structs.replace(node.settings, totp_required=("*",)))
+    with pytest.raises(SecondFactorAsked) as late:
+        _sign_in(strict)
+    with pytest.raises(SecondFactorAsked) as asked:
+        _sign_in(strict)
+    begun = second_step.keep(strict, asked.value.operator, enrol=True).secret
+    enrolment = second_step.begun(strict, begun)
+    assert enrolment is not None
+    second_step.enrol(strict, begun, _code(strict, enrolment.secret, -1), HERE)
+    with pytest.raises(Conflict, match="there is one"):
+        second_step.keep(strict, late.value.operator, enrol=True)
+    _sign_in(strict, _code(strict, enrolment.secret))
+
+
 # -- taken away -------------------------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,10 @@ async def _password(node: Node, request: Request) -> Response:
         )
         signed_in = await anyio.to_thread.run_sync(begin)
     except SecondFactorAsked as asked:
-        begun = await anyio.to_thread.run_sync(partial(second_step.keep, node, asked.operator, enrol=asked.enrol))
+        try:
+            begun = await anyio.to_thread.run_sync(partial(second_step.keep, node, asked.operator, enrol=asked.enrol))
+        except TidegateError as error:
+            return password_page(node, request, back=back, name=name, problem=error)
         response = RedirectResponse(_with_next("/signin/code", back), 303, headers=guard.HEADERS)
         seconds = int(SIGN_IN_LIFE.total_seconds())
         cookies.set_cookie(response, cookies.STEP_COOKIE, begun.secret, seconds=seconds)

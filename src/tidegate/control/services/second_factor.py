@@ -96,9 +96,7 @@ def begin(node: Node, identity: Identity, password: str) -> Enrolment:
     """
     operator = _with_password(node, identity, password)
     with node.db.write() as tx:
-        locked = _locked(tx, operator)
-        _refuse_second(store.find(tx, locked.id, lock=True))
-        return new_secret(tx, node, locked)
+        return renew_pending(tx, node, operator)
 
 
 def new_secret(tx: Connection, node: Node, operator: Operator) -> Enrolment:
@@ -107,6 +105,13 @@ def new_secret(tx: Connection, node: Node, operator: Operator) -> Enrolment:
     sealed = sealing.sealer(node.settings).seal(secret.encode(), sealed_as(operator.id))
     store.begin(tx, operator.id, sealed, engine.now(tx))
     return _enrolment(node, operator, secret)
+
+
+def renew_pending(tx: Connection, node: Node, operator: Operator) -> Enrolment:
+    """As `new_secret`, for who is not locked yet. Raises `Conflict`: there is a confirmed factor, or they changed."""
+    locked = _locked(tx, operator)
+    _refuse_second(store.find(tx, locked.id, lock=True))
+    return new_secret(tx, node, locked)
 
 
 def pending(tx: Connection, node: Node, operator: Operator) -> Enrolment | None:

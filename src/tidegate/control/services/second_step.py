@@ -69,14 +69,20 @@ def check(node: Node, code: str) -> Callable[[Connection, Operator], dict[str, o
 
 
 def keep(node: Node, operator: Operator, *, enrol: bool) -> Begun:
-    """Remember that the operator's password was right."""
+    """Remember that the operator's password was right.
+
+    Raises:
+        Conflict: a second factor was set up, or the operator changed, at this moment.
+    """
     secret = secrets.new_secret()
     with node.db.write() as tx:
         now = engine.now(tx)
         begun = BegunSignIn(operator.id, secrets.digest(operator.password_hash), now + SIGN_IN_LIFE)
         store.insert_begun(tx, secrets.digest(secret), begun)
-        if enrol and second_factor.pending(tx, node, operator) is None:
-            second_factor.new_secret(tx, node, operator)
+        if enrol:
+            # A secret of their own each time: one that somebody else has seen, who knew the password, must not be the
+            # one that gets confirmed. And never in place of one that was confirmed at this moment.
+            second_factor.renew_pending(tx, node, operator)
     return Begun(secret, enrol)
 
 
