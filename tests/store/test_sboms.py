@@ -191,6 +191,7 @@ def test_spdx_2_and_3() -> None:
         ({**SPDX_2, "creationInfo": {"created": "yesterday", "creators": ["me"]}}, "/creationInfo/created", "match"),
         ({key: value for key, value in SPDX_2.items() if key != "documentNamespace"}, "", "documentNamespace"),
         ({**SPDX_3, "@graph": SPDX_3["@graph"][:1]}, "/@graph", "must have exactly one SpdxDocument"),
+        ({**SPDX_3, "@graph": 5}, "/@graph", 'is not of type "array"'),
         ({"hello": 1}, "", "must say what it is"),
         ([], "", "must be a JSON object"),
     ],
@@ -214,6 +215,7 @@ def test_what_is_wrong_is_told_with_its_place(document: Any, pointer: str, rule:
         (gzip.compress(real())[:-9], "whole gzip file"),
         (gzip.compress(real()) + b"more", "nothing behind it"),
         (b"1" * 5000, "must be JSON"),
+        (b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"\\ud800": 1}}', "half of a surrogate pair"),
     ],
 )
 def test_bytes_that_are_no_document_are_refused_in_words(data: bytes, rule: str) -> None:

@@ -104,7 +104,28 @@ def _parsed(data: bytes) -> Any:
         raise _Broken(documents.detect_other(data) or f"must be JSON: {error}") from error
     if _deeper(document, MAX_DEPTH):
         raise _Broken(f"must be nested at most {MAX_DEPTH} deep")
+    if b"\\u" in data and not _names_are_text(document):
+        raise _Broken("must not have half of a surrogate pair in a name")
     return document
+
+
+def _names_are_text(document: Any) -> bool:
+    """JSON can write halves of surrogate pairs, which are no characters; the checker of schemas cannot take them as
+    names. Of a document that is not deep."""
+    level = [document]
+    while level:
+        objects = [one for one in level if isinstance(one, dict)]
+        try:
+            "".join(name for one in objects for name in one).encode()
+        except UnicodeEncodeError:
+            return False
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return True
 
 
 def _refuse_constant(name: str) -> None:

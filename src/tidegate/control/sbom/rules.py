@@ -58,7 +58,9 @@ def _official(name: str) -> dict[str, Any]:
 
 def _graph(document: dict[str, Any]) -> Iterator[Reason]:
     graph = document.get("@graph")
-    types = [one.get("type", one.get("@type")) for one in graph if isinstance(one, dict)] if graph else []
+    # Anything else has broken the schema's rule already.
+    listed = graph if isinstance(graph, list) else []
+    types = [one.get("type", one.get("@type")) for one in listed if isinstance(one, dict)]
     for kind, rule in (
         ("SpdxDocument", "must have exactly one SpdxDocument"),
         ("CreationInfo", "must have a CreationInfo"),
