@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.control.domain.device_import import MAX_TOKENS, Known, plan
-from tidegate.control.domain.sheet import MAX_LINE_BYTES, MAX_ROWS, MAX_TOLD, Line, Reader, Sheet, rows
+from tidegate.control.domain.sheet import MAX_CELLS, MAX_LINE_BYTES, MAX_ROWS, MAX_TOLD, Line, Reader, Sheet, rows
 from tidegate.errors import Invalid, TooLarge
 from tidegate.ids import DEVICE_NAME, TAG_VALUE, DeviceId, GroupId
 
@@ -74,6 +74,13 @@ def test_size_rows_and_what_is_told_are_bounded() -> None:
         read(b"name\n" + b"=\n" * (MAX_ROWS + 1), 1 << 16)
     found = read(b"name\n" + b"BAD\n" * 250, 4096)
     assert (len(found.errors), found.wrong) == (MAX_TOLD, 250)
+
+
+def test_commas_alone_make_no_file_large_in_memory() -> None:
+    head = ",".join(["name", *(f"tag:k{number}" for number in range(255))]).encode() + b"\n"
+    lines = b"".join(b"a%d%s\n" % (number, b"," * 255) for number in range(MAX_CELLS // 255 + 1))
+    with pytest.raises(TooLarge, match="more than 2,000,000 tags and groups"):
+        read(head + lines, 1 << 20)
 
 
 @settings(max_examples=60)

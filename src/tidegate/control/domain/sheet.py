@@ -19,6 +19,8 @@ MAX_BYTES = 8 << 20
 MAX_ROWS = 50_000
 MAX_LINE_BYTES = 64 << 10
 MAX_TAG_COLUMNS = 256
+#: Tags and groups that all lines name together: what a sheet takes in memory, whatever its commas.
+MAX_CELLS = 2_000_000
 #: Mistakes that are told; how many there are is told as well.
 MAX_TOLD = 100
 _BOM = b"\xef\xbb\xbf"
@@ -76,8 +78,10 @@ class Reader:
         self._size = 0
         self._number = 0
         self._rows = 0
+        self._cells_left = MAX_CELLS
         self._delimiter = ","
         self._columns: list[str] = []
+        self._keys: list[tuple[str, str]] = []
         self._lines: list[Line] = []
         self._seen: dict[str, int] = {}
         self._mistakes = Mistakes()
@@ -86,7 +90,7 @@ class Reader:
         """More of the file.
 
         Raises:
-            TooLarge: it has more bytes or rows than a sheet may have.
+            TooLarge: it has more bytes, rows, or tags and groups than a sheet may have.
             Invalid: it is no CSV in UTF-8 at all, or its first line does not name columns.
         """
         self._size += len(data)
@@ -143,6 +147,8 @@ class Reader:
             columns = self._cells(text)
         except csv.Error as error:
             raise _unreadable(self._number, f"cannot be read as CSV ({error})") from None
+        if len(columns) > MAX_TAG_COLUMNS:
+            raise _unreadable(self._number, f"has more than {MAX_TAG_COLUMNS} columns")
         for column in columns:
             key = column.removeprefix("tag:")
             if column not in ("name", "groups") and (key == column or TAG_KEY.fullmatch(key) is None):
@@ -152,9 +158,9 @@ class Reader:
                 raise _unreadable(self._number, f"names the column {column} twice")
         if "name" not in columns:
             raise _unreadable(self._number, "has no column name")
-        if len(columns) > MAX_TAG_COLUMNS:
-            raise _unreadable(self._number, f"has more than {MAX_TAG_COLUMNS} columns")
         self._columns = columns
+        # Made once: every line refers to the same keys.
+        self._keys = [(one, one.removeprefix("tag:")) for one in columns if one not in ("name", "groups")]
 
     def _row(self, cells: Sequence[str]) -> None:
         number, wrong = self._number, self._mistakes.count
@@ -169,7 +175,10 @@ class Reader:
             self._mistakes.add(number, f"{name} stands on line {before} already")
         listed = by_column.pop("groups", None)
         groups = None if listed is None else tuple(dict.fromkeys(listed.split()))
-        tags = {column.removeprefix("tag:"): value for column, value in by_column.items()}
+        tags = {key: by_column[column] for column, key in self._keys}
+        self._cells_left -= len(tags) + len(groups or ())
+        if self._cells_left < 0:
+            raise TooLarge(f"cannot import more than {MAX_CELLS:,} tags and groups at a time; split the file")
         for key, value in tags.items():
             if value and TAG_VALUE.fullmatch(value) is None:
                 self._mistakes.add(number, f"tag:{key} {value[:64]!r} is no tag value: {_VALUE_RULE}")
