@@ -45,10 +45,11 @@ def find(tx: Connection, fleet_id: FleetId, name: str, *, lock: bool = False) ->
 
 def by_names(tx: Connection, fleet_id: FleetId, names: Collection[str]) -> dict[str, GroupId]:
     """The static groups among `names`."""
-    query = sa.select(groups.c.name, groups.c.id).where(
-        groups.c.fleet_id == fleet_id, groups.c.name.in_(list(names)), groups.c.selector.is_(None)
-    )
-    return {row.name: GroupId(row.id) for row in tx.execute(query)}
+    query = sa.select(groups.c.name, groups.c.id).where(groups.c.fleet_id == fleet_id, groups.c.selector.is_(None))
+    found: dict[str, GroupId] = {}
+    for some in chunks(names):  # a sheet may name more than one statement takes
+        found |= {row.name: GroupId(row.id) for row in tx.execute(query.where(groups.c.name.in_(some)))}
+    return found
 
 
 def listed(

@@ -19,6 +19,9 @@ from tidegate.wire.selector import DEVICE, All, Compare, Contains, Expression, N
 from tidegate.wire.selector.columns import ORDER, Operator, kind_of
 
 Condition = sa.ColumnElement[bool]
+#: Questions to other tables that PostgreSQL may join with; the time that it takes to order joins grows without bound
+#: with their number, and anybody who may look may ask as many as a selector holds.
+_JOINED = 3
 _SIGNS = {
     "==": python.eq,
     "!=": python.ne,
@@ -62,6 +65,7 @@ class _Table:
         self.device = devices.alias()
         self._facts = device_facts.alias()
         self.joined = self.device.join(self._facts, self._facts.c.device_id == self.device.c.id, isouter=True)
+        self._asked = 0
 
     def condition(self, expression: Expression) -> Condition:
         match expression:
@@ -75,7 +79,7 @@ class _Table:
                 held = sa.select(device_fact_items.c.device_id).where(
                     device_fact_items.c.kind == name, device_fact_items.c.key == value
                 )
-                return self.device.c.id.in_(held)
+                return self._among(held)
             case OneOf(name=name, values=values, negated=negated):
                 return self._about(name, lambda column: column.not_in(values) if negated else column.in_(values))
             case Compare(name=name, operator=operator, value=value):
@@ -88,18 +92,24 @@ class _Table:
         prefix, dot, key = name.partition(".")
         if dot and prefix == "tags":
             told = sa.select(device_tags.c.device_id).where(device_tags.c.key == key, compared(device_tags.c.value))
-            return self.device.c.id.in_(told)
+            return self._among(told)
         if dot:
             told = sa.select(device_fact_items.c.device_id).where(
                 device_fact_items.c.kind == "declared",
                 device_fact_items.c.key == key,
                 compared(device_fact_items.c.value),
             )
-            return self.device.c.id.in_(told)
+            return self._among(told)
         if name == "name":
             return compared(self.device.c.name)  # type: ignore[no-any-return]
         column = self._facts.c[name]
         return sa.and_(column.is_not(None), compared(column))
+
+    def _among(self, ids: sa.Select[Any]) -> Condition:
+        """Whether the device is one of these; beyond the first few as a case, which is looked up and never joined."""
+        found: Condition = self.device.c.id.in_(ids)
+        self._asked += 1
+        return found if self._asked <= _JOINED else sa.case((found, sa.true()), else_=sa.false())
 
 
 def _compared(column: sa.ColumnElement[Any], operator: Operator, value: str | int) -> Condition:
