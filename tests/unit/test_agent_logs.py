@@ -104,6 +104,19 @@ def test_settings_refuse_what_is_neither_file_nor_unit(tmp_path: Path, target: s
     assert Allow().log_sources == {}
 
 
+@pytest.mark.parametrize("target", ["state/identity/current/device.pem", "log/../state/x", "link/device.pem"])
+def test_settings_refuse_the_folder_in_which_the_key_lies(tmp_path: Path, target: str) -> None:
+    (tmp_path / "state/identity").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "state/identity")
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        f'state_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}"\n'
+        f'[allow.log_sources]\napp = "{tmp_path}/{target}"\nweb = "unit:web.service"\n'
+    )
+    with pytest.raises(Invalid, match=r"log_sources\.app must not lie in"):
+        load(Source(file, {}, {}))
+
+
 def test_a_broken_world_is_tried_again_and_a_refusal_is_not() -> None:
     clock = FakeClock()
     desk = logs.Logs(lambda _: None, clock, Backoff(Random(1), first_seconds=4.0))

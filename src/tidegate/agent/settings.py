@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 from tidegate.agent import durable
 from tidegate.errors import Invalid
-from tidegate.wire.config import Argv, UnitName, path_fault
+from tidegate.wire.config import Argv, UnitName, below, path_fault
 from tidegate.wire.device import Tags
 
 FILE_MAX_BYTES = 256 * 1024
@@ -149,6 +149,7 @@ def load(source: Source, uid: int | None = None) -> Loaded:
         taken = stamp(source)
         from_files = _read_files(source)
         settings = _convert(beneath | from_files | on_top, f"the settings of {source.file}")
+        _refuse_own_logs(settings, f"the settings of {source.file}")
     except Invalid as error:
         last_good = _last_good(Path(str((beneath | _said_state_dir(source.file) | on_top)["state_dir"])) / LAST_GOOD)
         if last_good is None:
@@ -264,6 +265,14 @@ def _convert(values: Mapping[str, Any], what: str) -> Settings:
         if rule := path_fault(prefix):
             raise Invalid(f"cannot use {what}: allow.destination_prefixes: {prefix!r} {rule}")
     return settings
+
+
+def _refuse_own_logs(settings: Settings, what: str) -> None:
+    """The device's key lies in the state folder, and never leaves the device, whatever the owner allows."""
+    for name, target in settings.allow.log_sources.items():
+        ways = (os.path.normpath, os.path.realpath) if target.startswith("/") else ()
+        if any(below(way(target), way(settings.state_dir)) for way in ways):
+            raise Invalid(f"cannot use {what}: allow.log_sources.{name} must not lie in {settings.state_dir}")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
