@@ -38,7 +38,9 @@ class Runner:
     stopping: Callable[[], bool] = lambda: False
 
     def run(self, argv: Sequence[str], seconds: float, *, user: str = "", more: dict[str, str] | None = None) -> Ended:
-        """Run `argv` as `user` (empty: as the agent) with a bare environment and `more`; nothing of it is left running.
+        """Run `argv` as `user` (empty: as the agent) with a bare environment and `more`.
+
+        What is left of its process group afterwards is ended; a service that it started in a session of its own stays.
 
         Raises:
             Interrupted: `stopping` became true.
@@ -124,7 +126,7 @@ def _waited(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Nothing that it started outlives it."""
+    """Nothing that it started outlives it, unless that has left its process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
