@@ -103,6 +103,19 @@ def test_every_posted_form_needs_this_sessions_token_and_this_site(person: Perso
             assert b"another site" in answer.body
 
 
+def test_blanks_are_part_of_a_password_wherever_it_is_typed(person: Person) -> None:
+    chosen = "  blanks at both ends  "
+    csrf = {"csrf": person.cookies[cookies.CSRF_COOKIE]}
+    changed = person.ask(
+        "POST", "/account/password", {**csrf, "current": PASSWORD, "password": chosen, "again": chosen}
+    )
+    assert changed.status == 303
+    signed_in = person.ask("POST", "/signin", {"name": person.name, "password": chosen, "next": "/"})
+    assert signed_in.status == 303
+    begun = person.ask("POST", "/account/second-factor", {**csrf, "totp_password": chosen})
+    assert begun.status == 303
+
+
 @pytest.mark.parametrize(
     "there",
     ["//[", "//evil.example", "/\\evil.example", "https://evil.example", "/\tx", "javascript:alert(1)", "/a\r\nx: y"],

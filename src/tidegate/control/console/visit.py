@@ -49,10 +49,14 @@ class Visit:
         Raises:
             Invalid: it is a file, or longer than any field may be.
         """
+        return self.secret(name, default).strip().replace("\r\n", "\n")
+
+    def secret(self, name: str, default: str = "") -> str:
+        """As `text`, but as it was typed: blanks are part of a password, here as on the sign-in page."""
         value = self.form.get(name, default)
         if not isinstance(value, str) or len(value) > FIELD_MAX:
             raise wrong(name, f"must be text of at most {FIELD_MAX:,} characters")
-        return value.strip().replace("\r\n", "\n")
+        return value
 
     def texts(self, name: str) -> list[str]:
         """Every value of a field that may be given several times. Raises `Invalid` as `text` does."""

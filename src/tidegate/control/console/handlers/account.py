@@ -37,11 +37,11 @@ def page(visit: Visit, problem: TidegateError | None = None, *, codes: tuple[str
 def change_password(visit: Visit) -> Outcome:
     identity = visit.session.identity
     try:
-        password = visit.text("password")
-        if password != visit.text("again"):
+        password = visit.secret("password")
+        if password != visit.secret("again"):
             raise wrong("again", "must be the same as the new password")
         people.change_own_password(
-            visit.scope, visit.node, identity.operator_id, current=visit.text("current"), password=password,
+            visit.scope, visit.node, identity.operator_id, current=visit.secret("current"), password=password,
             keep_session=identity.session or "",
         )  # fmt: skip
     except Refused as error:

@@ -18,7 +18,7 @@ def _of_this_form(error: Refused) -> Refused:
 
 def begin(visit: Visit) -> Outcome:
     try:
-        second_factor.begin(visit.node, visit.session.identity, visit.text("totp_password"))
+        second_factor.begin(visit.node, visit.session.identity, visit.secret("totp_password"))
     except Refused as error:
         return account.page(visit, _of_this_form(error))
     return Go("/account#second-factor")
@@ -36,7 +36,7 @@ def confirm(visit: Visit) -> Outcome:
 def renew(visit: Visit) -> Outcome:
     try:
         codes = second_factor.renew_recovery_codes(
-            visit.node, visit.session.identity, visit.text("totp_password"), visit.text("code")
+            visit.node, visit.session.identity, visit.secret("totp_password"), visit.text("code")
         )
     except Refused as error:
         return account.page(visit, _of_this_form(error))
@@ -45,7 +45,7 @@ def renew(visit: Visit) -> Outcome:
 
 def remove(visit: Visit) -> Outcome:
     try:
-        second_factor.remove(visit.node, visit.session.identity, visit.text("totp_password"), visit.text("code"))
+        second_factor.remove(visit.node, visit.session.identity, visit.secret("totp_password"), visit.text("code"))
     except Refused as error:
         return account.page(visit, _of_this_form(error))
     return Go("/account", "second-factor-removed")
