@@ -19,7 +19,7 @@ GATES = st.none() | st.builds(
     st.sampled_from(["open", "closed", "waiting", "halted"]),
     st.sampled_from(["auto", "manual"]),
     st.text(max_size=20).map(lambda text: "".join(c for c in text if c.isprintable())),
-    st.just("needs approve"),
+    st.just("needs approval"),
 )
 
 

@@ -180,7 +180,7 @@ def test_trust(run: Operator, tmp_path: Path) -> None:
     signed["signed"]["version"] = 7
     root.write_text(json.dumps(signed))
     assert run("trust", "verify", "--root", str(root)).code == UNTRUSTED
-    assert run("trust", "verify", "--root", str(tmp_path / "nothing")).code == UNAVAILABLE
+    assert run("trust", "verify", "--root", str(tmp_path / "nothing")).code == REFUSED
 
 
 def test_people_and_keys(real: Real, run: Operator, tmp_path: Path) -> None:

@@ -240,8 +240,6 @@ def test_a_canary_that_fails_halts_by_itself(run: Operator, site: Site) -> None:
         (["--all", "--max-in-flight", "²"], "/strategy/max_in_flight", "must be a whole number"),
         (["--device", "cam-0", "--device", "cam-x"], "/target/devices/1", "no active device is called cam-x"),
         (["--group", "nowhere"], "/target/group", "no group is called nowhere"),
-        ([], "/target", "exactly one of group, selector, devices and all"),
-        (["--all", "--device", "cam-0"], "/target", "exactly one of group, selector, devices and all"),
         (["--all", "--start-at", "2020-01-01T00:00:00Z"], "/start_at", "must lie in the future"),
         (["--device", "cam-0", "--baseline"], "/baseline", "is for a group, a selector or all"),
     ],
@@ -253,6 +251,19 @@ def test_what_is_wrong_is_named_and_changes_nothing(run: Operator, options: list
     assert f"{pointer}: " in refused.err
     assert rule in refused.err
     assert run.json("list")["total"] == before
+
+
+@pytest.mark.parametrize("target", [(), ("--all", "--device", "cam-0")])
+def test_a_rollout_without_one_target_is_wrong_usage_before_anything_is_asked(
+    run: Operator, target: tuple[str, ...]
+) -> None:
+    refused = run("rollout", "create", "vad", "2", *target)
+    assert (refused.code, "--all, --group, --where and --device" in refused.err) == (USAGE, True)
+
+
+def test_a_state_that_no_rollout_has_is_not_waited_for(run: Operator) -> None:
+    refused = run("rollout", "watch", "1", "--until", "halte")
+    assert (refused.code, "'halted'" in refused.err) == (USAGE, True)
 
 
 def test_strategies_from_files(run: Operator, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_second_factor_is_set_up_asked_for_and_removed(run: Run, monkeypatch: 
     with monkeypatch.context() as patch:  # a person reads the secret and types a code made from it
         patch.setattr("tidegate.cli.totp.click.prompt", code_of_what_is_shown)
         patch.setattr("tidegate.cli.output.Output.say", told)
-        status, out, _ = run("--json", "totp", "enrol", "--password-file", "PASSWORD")
+        status, out, _ = run("--json", "totp", "enroll", "--password-file", "PASSWORD")
     assert status == 0
     codes = json.loads(out)["recovery_codes"]
     assert len(codes) == 10

@@ -12,7 +12,7 @@ from tidegate.control.console.tide import tide, tide_tall
 from tidegate.control.console.words import LOOKS
 
 OPEN = Gate("open", "auto", "auto, soak 30 min", "open since 09:41")
-WAITING = Gate("waiting", "manual", "manual, soak 1 h", "needs approve")
+WAITING = Gate("waiting", "manual", "manual, soak 1 h", "needs approval")
 HALTED = Gate("halted", "auto", "auto, soak 20 min", "halted 13:58")
 
 RUNNING = (

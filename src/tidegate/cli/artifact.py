@@ -17,7 +17,7 @@ from tidegate.cli.names import ARTIFACT, VERSION
 from tidegate.cli.output import gives
 from tidegate.cli.sbom import sbom
 from tidegate.client.upload import BrokenOff
-from tidegate.errors import Conflict, Invalid, Unavailable
+from tidegate.errors import Conflict, Forbidden, Invalid, NotFound
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import Descriptor, ModelManifest, PayloadFile
@@ -94,6 +94,7 @@ def publish(
     key = publisher.load_key(sign) if sign is not None else None
     view = publisher.open_view(cli, root) if key is not None else None
     with _opened(file) as stream:
+        _unpublished(cli, name, version)
         local = hashlib.file_digest(stream, "sha256").hexdigest()
         sent = _send(cli, stream, file.name, upload_id)
     if sent.sha256 != local:
@@ -119,7 +120,9 @@ def list_(cli: Cli, name: str, search: str, state: str | None, limit: int, curso
     """Published versions, newest first."""
     query = {"name": name, "search": search, "state": state, "limit": limit, "cursor": cursor}
     answer = cli.client.call("GET", "/v1/artifacts", query=query)
-    cli.out.page(answer, ("name", "version", "kind", "size_bytes", "published_at", "published_by", "withdrawn_at"))
+    first = "" if name or search or state or cursor else "tidegate artifact publish NAME VERSION FILE --framework NAME"
+    columns = ("name", "version", "kind", "size_bytes", "published_at", "published_by", "withdrawn_at")
+    cli.out.page(answer, columns, first=first)
 
 
 @commands.command()
@@ -132,10 +135,8 @@ def show(cli: Cli, name: str, version: str) -> None:
     answer = cli.client.call("GET", f"/v1/artifacts/{quoted(name)}/{quoted(version)}")
 
     def human() -> None:
-        cli.out.fields(answer["artifact"])
-        cli.out.fields(
-            {name: answer[name] for name in ("manifest", "config", "target_hardware", "requires", "running_count")}
-        )
+        beside = ("manifest", "config", "target_hardware", "requires", "running_count")
+        cli.out.fields({**answer["artifact"], **{name: answer[name] for name in beside}})
         cli.out.table(answer["files"], ("name", "length", "sha256"))
 
     cli.out.data(answer, human)
@@ -175,7 +176,7 @@ def _manifest(file: Path | None, framework: str, license_: str, description: str
         data: dict[str, Any] = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
         msgspec.convert(data, ModelManifest)
     except OSError as error:
-        raise Unavailable(f"cannot read {file}: {error.strerror}") from error
+        raise Invalid(f"cannot read {file}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Invalid(f"cannot use the manifest {file}: {error}") from error
     return data
@@ -217,11 +218,24 @@ def _targets(descriptor: Descriptor) -> tuple[TargetEntry, ...]:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 
+def _unpublished(cli: Cli, name: str, version: str) -> None:
+    """Asked before a file of many gigabytes is sent for nothing; the node decides again when it publishes.
+
+    Raises:
+        Conflict: it is published.
+    """
+    try:
+        cli.client.call("GET", f"/v1/artifacts/{quoted(name)}/{quoted(version)}")
+    except (NotFound, Forbidden, Invalid):
+        return
+    raise Conflict(f"cannot publish {name} {version}: it is published already, and a version never changes")
+
+
 def _opened(file: Path) -> io.BufferedReader:
     try:
         return file.open("rb")
     except OSError as error:
-        raise Unavailable(f"cannot read {file}: {error.strerror}") from error
+        raise Invalid(f"cannot read {file}: {error.strerror}") from error
 
 
 def send_signed(cli: Cli, data: bytes) -> str:

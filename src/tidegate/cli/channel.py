@@ -31,7 +31,8 @@ def commands() -> None:
 def list_(cli: Cli, artifact: str, limit: int, cursor: str) -> None:
     """Channels by artifact, and the version each points at."""
     query = {"artifact": artifact, "limit": limit, "cursor": cursor}
-    cli.out.page(cli.client.call("GET", "/v1/channels", query=query), _COLUMNS)
+    first = "" if artifact or cursor else "tidegate channel move ARTIFACT CHANNEL VERSION --reason TEXT"
+    cli.out.page(cli.client.call("GET", "/v1/channels", query=query), _COLUMNS, first=first)
 
 
 @commands.command()

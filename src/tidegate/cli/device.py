@@ -11,13 +11,17 @@ from tidegate.cli import device_sheet
 from tidegate.cli.client import Cli, pass_cli, quoted
 from tidegate.cli.logs import log_cancel, log_requests, logs
 from tidegate.cli.names import DEVICE
-from tidegate.cli.output import gives
+from tidegate.cli.output import gives, text
 from tidegate.cli.token import show_minted
 from tidegate.errors import Invalid
 from tidegate.wire.operator.common import Page
 from tidegate.wire.operator.devices import DeviceDetailInfo, DeviceInfo, HoldInfo
 from tidegate.wire.operator.groups import Freeze
 from tidegate.wire.operator.tokens import Minted
+
+_LIST = ("name", "presence", "last_seen_at", "agent_version", "tags", "groups", "hold", "waiting_on")
+_FILTERS = ("search", "presence", "group", "where", "tags", "artifact", "version", "held", "cursor")
+_SHOWN = ("hardware", "declared_tags", "log_sources")
 
 
 @click.group("device")
@@ -43,7 +47,9 @@ def list_(cli: Cli, /, tags: Sequence[str], held: bool, **query: Any) -> None:
     """Devices by name."""
     asked = {**query, "tags": ",".join(tags), "held": True if held else None}
     answer = cli.client.call("GET", "/v1/devices", query=asked)
-    cli.out.page(answer, ("name", "presence", "last_seen_at", "agent_version", "tags", "groups", "waiting_on"))
+    rows = [{**item, "hold": hold_words(item["hold"])} for item in answer["items"]]
+    first = "" if any(asked.get(name) for name in _FILTERS) else "tidegate token mint --device NAME"
+    cli.out.page(answer if cli.out.as_json else {**answer, "items": rows}, _LIST, first=first)
 
 
 @commands.command()
@@ -57,7 +63,7 @@ def show(cli: Cli, name: str) -> None:
 
 
 def _print(cli: Cli, found: Mapping[str, Any]) -> None:
-    cli.out.fields({**found["device"], "hardware": found["hardware"], "declared_tags": found["declared_tags"]})
+    cli.out.fields({**found["device"], **{name: found[name] for name in _SHOWN}})
     for title, columns in (
         ("holds", ("subject", "reason", "until")),
         ("in_progress", ("work", "state", "detail")),
@@ -159,6 +165,13 @@ def recover(cli: Cli, name: str, expires_seconds: int | None) -> None:
 
 for command in (logs, log_requests, log_cancel):
     commands.add_command(command)
+
+
+def hold_words(hold: Mapping[str, Any] | None) -> str | None:
+    """Why, and until when, in a list."""
+    if hold is None or hold["until"] is None:
+        return None if hold is None else str(hold["reason"])
+    return f"{hold['reason']}, until {text(hold['until'])}"
 
 
 def hold_body(reason: str, until: str | None) -> dict[str, str]:

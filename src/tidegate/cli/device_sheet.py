@@ -84,7 +84,7 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise Unavailable(f"cannot read {file}: {error.strerror}") from error
+        raise Invalid(f"cannot read {file}: {error.strerror}") from error
 
 
 def _tell(cli: Cli, found: ImportInfo) -> None:
@@ -98,6 +98,7 @@ def _tell(cli: Cli, found: ImportInfo) -> None:
     if found.unknown_count:
         more = " …" if found.unknown_count > len(found.unknown) else ""
         cli.out.say(f"{_count(found.unknown_count, 'name')} no active device bears: {', '.join(found.unknown)}{more}")
+        cli.out.say("  --unknown enroll mints a token for each, --unknown skip leaves them out")
     for mistake in found.errors:
         cli.out.say(f"  {mistake.detail}")
     if found.wrong > len(found.errors):

@@ -25,6 +25,7 @@ from tidegate.errors import Invalid, TidegateError
 #: What one node needs for its devices' connections; the system's default is far below it.
 FILES_WANTED, FILES_LEAST = 20_000, 4_096
 _SECONDS = 10
+_SETTINGS_NEXT = "make a node, name its file with --config, or mend the file until tidegate check-config reads it"
 
 
 class Finding(Struct, frozen=True):
@@ -61,14 +62,15 @@ def _show(cli: Cli, report: Report) -> None:
         if one.next:
             cli.out.line(f"{'':<8} → {one.next}")
     wrong = sum(one.level == "error" for one in report.findings)
-    cli.out.say("nothing is wrong" if report.healthy else f"{wrong} of {len(report.findings)} findings are errors")
+    errors = "1 error" if wrong == 1 else f"{wrong} errors"
+    cli.out.say("nothing is wrong that stops the node" if report.healthy else f"{errors} in what was examined")
 
 
 def _findings(config: Path) -> Iterator[Finding]:
     try:
         chosen = settings.load(config)
     except Invalid as error:
-        yield Finding("settings", "error", error.detail, "mend the file; tidegate check-config shows what is read")
+        yield Finding("settings", "error", error.detail, _SETTINGS_NEXT)
         return
     yield Finding("settings", "ok", f"{config} is valid")
     yield _open_files()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tidegate.cli.client import Cli, pass_cli, quoted
-from tidegate.cli.device import hold_body
+from tidegate.cli.device import hold_body, hold_words
 from tidegate.cli.names import DEVICE, GROUP
 from tidegate.cli.output import gives
 from tidegate.wire.operator.common import Page
@@ -29,7 +29,11 @@ def commands() -> None:
 @gives(Page[GroupInfo])
 def list_(cli: Cli, /, **query: Any) -> None:
     """Groups by name."""
-    cli.out.page(cli.client.call("GET", "/v1/groups", query=query), ("name", "size", "selector", "hold", "created_at"))
+    answer = cli.client.call("GET", "/v1/groups", query=query)
+    rows = [{**item, "hold": hold_words(item["hold"])} for item in answer["items"]]
+    first = "" if query["search"] or query["cursor"] else "tidegate group create NAME"
+    columns = ("name", "size", "selector", "hold", "created_at")
+    cli.out.page(answer if cli.out.as_json else {**answer, "items": rows}, columns, first=first)
 
 
 @commands.command()

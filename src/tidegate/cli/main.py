@@ -89,7 +89,12 @@ def main(arguments: list[str] | None = None) -> None:
         result = program.main(arguments, prog_name="tidegate", standalone_mode=False)
     except click.exceptions.Abort as error:
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-        click.echo("interrupted" if interrupted else "aborted", err=True)
+        unasked = (
+            "aborted"
+            if sys.stdin is not None and sys.stdin.isatty()
+            else "aborted: no answer, or a no; --help shows the option to give"
+        )
+        click.echo("interrupted" if interrupted else unasked, err=True)
         sys.exit(INTERRUPTED if interrupted else REFUSED)
     except click.ClickException as error:
         if as_json:

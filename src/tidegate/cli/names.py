@@ -53,11 +53,13 @@ class Name(click.ParamType[Any]):
         return [item for item in found if str(item.value).startswith(incomplete)]
 
     def similar(self, client: Client, wanted: str, ctx: click.Context) -> list[str]:
-        """Names of the same noun that look like `wanted`."""
+        """Names of the same noun that look like `wanted`; none when it exists, and something else was not found."""
         if self._number:
             return []
         known = [name for name, _ in islice(self._find(client, wanted[:1], ctx), MOST)]
         known += [name for name, _ in islice(self._find(client, "", ctx), MOST)]
+        if wanted in known:
+            return []
         return difflib.get_close_matches(wanted, dict.fromkeys(known), n=3)
 
 

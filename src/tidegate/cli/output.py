@@ -15,7 +15,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -46,6 +45,8 @@ INTERRUPTED, UNREAD = 130, 141
 
 # All but tab and line feed: an escape sequence would move the cursor, name the window, or worse.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: A time as the API writes it.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 #: Into a file or a pipe there is no width to keep to: a row stays one line.
 _UNBOUNDED = 10_000
@@ -144,14 +145,18 @@ class Output:
             table.add_row(*[escape(text(row.get(column))) for column in columns])
         self._print(table)
 
-    def page(self, answer: Page[Any] | Mapping[str, Any], columns: Sequence[str]) -> None:
-        """A list's slice: the table, and on standard error how much there is; in JSON mode the answer whole."""
+    def page(self, answer: Page[Any] | Mapping[str, Any], columns: Sequence[str], *, first: str = "") -> None:
+        """A list's slice: the table, and on standard error how much there is; in JSON mode the answer whole.
+
+        `first` is the command that puts something there.
+        """
         found = msgspec.to_builtins(answer)
         if self.as_json:
             self.data(answer)
             return
         if not found["items"]:
-            self.say("nothing is there" if not found["total"] else "nothing more")
+            nothing = f"nothing is there; begin with: {first}" if first else "nothing is there"
+            self.say("nothing more" if found["total"] else nothing)
             return
         self.table(found["items"], columns)
         if found.get("next_cursor"):
@@ -173,7 +178,8 @@ class Output:
             return exit_code(error)
         self.say(error.detail)
         for field in error.errors if isinstance(error, Invalid) else ():
-            self.say(f"  {field.pointer or '/'}: {field.detail}")
+            if f"{field.pointer} {field.detail}" not in error.detail:
+                self.say(f"  {field.pointer or '/'}: {field.detail}")
         if suggestions:
             self.say(f"did you mean {' or '.join(suggestions)}?")
         return exit_code(error)
@@ -223,10 +229,8 @@ def text(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={text(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(text(inner) for inner in value)
-    return plain(str(value))
+    return plain(_TIME.sub(r"\1 \2 UTC", str(value)) if _TIME.fullmatch(str(value)) else str(value))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tidegate.cli.client import Cli
 from tidegate.clock import SystemClock
-from tidegate.errors import Invalid, NotFound, Unavailable
+from tidegate.errors import Invalid, NotFound
 from tidegate.trust.signer import FileSigner
 from tidegate.trust.tuf import repository, roles
 from tidegate.trust.tuf.client import NotServed
@@ -31,7 +31,7 @@ def load_key(path: Path) -> FileSigner:
     try:
         secret = Path(password).read_bytes().rstrip(b"\n") if password else None
     except OSError as error:
-        raise Unavailable(f"cannot read the password of the key: {error.strerror}") from error
+        raise Invalid(f"cannot read the password of the key: {error.strerror}") from error
     return FileSigner.load(path, secret)
 
 
@@ -55,7 +55,7 @@ def open_view(cli: Cli, root: Path | None) -> PublisherView:
         try:
             view.anchor(root.read_bytes())
         except OSError as error:
-            raise Unavailable(f"cannot read {root}: {error.strerror}") from error
+            raise Invalid(f"cannot read {root}: {error.strerror}") from error
     return view
 
 

@@ -84,6 +84,8 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
         target["devices"] = list(options["devices"])
     if options["everyone"]:
         target["all"] = True
+    if len(target) != 1:
+        raise click.UsageError("give the target, one of --all, --group, --where and --device")
     if (options["version"] is None) == (options["channel"] is None):
         raise click.UsageError("give VERSION or --channel, one of them")
     named = "version" if options["channel"] is None else "channel"
@@ -131,6 +133,8 @@ def create(cli: Cli, /, yes: bool, watched: bool, **options: Any) -> None:
         found = cli.client.call("POST", "/v1/rollouts/preview", body=request)
         for line in preview_lines(found):
             cli.out.say(line)
+        if found["refusals"]:
+            raise Invalid("cannot create this rollout: it would be refused, as the preview says")
         click.confirm(f"Create rollout to {counted(found['target_size'])}?", abort=True, err=True)
     made = cli.client.call("POST", "/v1/rollouts", body=request, creates=True)
     if watched:
@@ -152,7 +156,8 @@ def create(cli: Cli, /, yes: bool, watched: bool, **options: Any) -> None:
 def list_(cli: Cli, state: Any, artifact: str, limit: int, cursor: str) -> None:
     """Rollouts, the newest first."""
     found = cli.client.rollouts.list(state=state, artifact=artifact)
-    cli.out.page(found.page(limit=limit, cursor=cursor), _LIST)
+    first = "" if state or artifact or cursor else "tidegate rollout create ARTIFACT VERSION --all"
+    cli.out.page(found.page(limit=limit, cursor=cursor), _LIST, first=first)
 
 
 @commands.command("show")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -19,8 +19,10 @@ from tidegate.cli.client import Cli
 from tidegate.cli.output import OK, REFUSED, plain
 from tidegate.cli.rollout_show import bars
 from tidegate.errors import TooMany, Unavailable
+from tidegate.wire.operator.rollouts import State
 
 ENDED = ("completed", "aborted")
+STATES = get_args(State)
 _PAUSE = threading.Event()  # never set: waiting on it is a pause that an interrupt ends
 
 Tell = Callable[[str, tuple[str, ...]], None]
@@ -31,7 +33,13 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--timeout-seconds", default=0.0, help="Give up watching after this long; 0: never."),
         click.option("--interval-seconds", default=2.0, show_default=True, type=click.FloatRange(0.2, 60)),
-        click.option("--until", "states", multiple=True, help="Stop in this state too; completed and aborted do."),
+        click.option(
+            "--until",
+            "states",
+            multiple=True,
+            type=click.Choice(STATES),
+            help="Stop in this state too; completed and aborted do.",
+        ),
     ):
         function = option(function)
     return function

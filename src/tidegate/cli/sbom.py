@@ -47,7 +47,7 @@ def attach(cli: Cli, name: str, version: str, file: Path, wait: bool, timeout: i
     try:
         sent = cli.client.upload(file)
     except OSError as error:
-        raise Unavailable(f"cannot read {file}: {error.strerror}") from error
+        raise Invalid(f"cannot read {file}: {error.strerror}") from error
     made = cli.client.call("POST", _path(name, version), body={"upload": sent.id}, creates=True)
     found = _verdict(cli, _path(name, version), made, timeout) if wait else made
     cli.out.data(found, _human(cli, found))

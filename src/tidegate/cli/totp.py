@@ -32,7 +32,7 @@ def status(cli: Cli) -> None:
 @_PASSWORD
 @pass_cli
 @gives(RecoveryCodes)
-def enrol(cli: Cli, password_file: str) -> None:
+def enroll(cli: Cli, password_file: str) -> None:
     """Set one up: shows a QR code and the secret, asks for the first code, then shows the recovery codes, once."""
     begun = cli.client.me.begin_second_factor(password=_password(password_file))
     if not cli.out.as_json:

@@ -13,7 +13,7 @@ from tidegate.cli.answers import FileWritten, Renewed, TrustVerified
 from tidegate.cli.artifact import send_signed
 from tidegate.cli.client import Cli, pass_cli
 from tidegate.cli.output import gives
-from tidegate.errors import NotFound, Unavailable
+from tidegate.errors import Invalid, NotFound, Unavailable
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.durable import write_file
 from tidegate.trust.tuf.target import Policy
@@ -76,7 +76,7 @@ def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
         try:
             client.anchor(root.read_bytes())
         except OSError as error:
-            raise Unavailable(f"cannot read {root}: {error.strerror}") from error
+            raise Invalid(f"cannot read {root}: {error.strerror}") from error
         client.refresh()
         found = [client.find(path) for path in targets]
         seen = client.timestamp_seen()

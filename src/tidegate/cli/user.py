@@ -54,6 +54,12 @@ def create(cli: Cli, name: str, roles: tuple[str, ...], password_file: str) -> N
     if password_file:
         body["password"] = read_text(password_file, "password").rstrip("\n")
     cli.out.data(cli.client.call("POST", "/v1/operators", body=body, creates=True))
+    if not password_file:
+        cli.out.say("the password is shown this once")
+    if not roles:
+        cli.out.say(
+            f"{name} has no role and sees nothing yet; give one with: tidegate user set-roles {name} --role ROLE"
+        )
 
 
 @commands.command("set-roles")

@@ -16,12 +16,16 @@ _LEFT, _RIGHT = 4.0, 316.0
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The failure rule of one wave: `count` unacknowledged failures of `released` devices, and the most that may."""
+    """The failure rule of one wave: `count` unacknowledged failures of `released` devices, and the most that may.
+
+    `acknowledged` failures happened, too, and no longer count towards a halt.
+    """
 
     count: int
     released: int
     tolerance: Decimal
     wave: int = 0
+    acknowledged: int = 0
 
     @property
     def rate(self) -> Decimal:

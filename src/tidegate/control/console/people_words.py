@@ -59,7 +59,7 @@ _SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
-_VERSION = re.compile(r"\d{1,6}")
+_VERSION = re.compile(r"0\.\d{1,6}|\d{1,6}")
 
 
 def every_permission() -> frozenset[str]:

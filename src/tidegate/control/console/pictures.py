@@ -28,7 +28,7 @@ class Gate:
     state: GateState
     kind: str  # auto | manual
     setting: str  # "manual, soak 30 min"
-    words: str  # "needs approve"
+    words: str  # "needs approval"
 
 
 @dataclass(frozen=True, slots=True)

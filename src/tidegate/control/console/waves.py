@@ -9,7 +9,7 @@ from decimal import Decimal
 from tidegate.control.console import words
 from tidegate.control.console.gauges import Failures
 from tidegate.control.console.pictures import Gate, GateState, Wave
-from tidegate.control.domain.rollouts.model import OPEN, AssignmentState, RolloutState
+from tidegate.control.domain.rollouts.model import FAILURES, OPEN, AssignmentState, RolloutState
 from tidegate.control.services.rollouts import AssignmentView, Preview, RolloutDetail, WavePreview, WaveView
 
 _S = AssignmentState
@@ -52,14 +52,14 @@ def _gate(rollout: RolloutDetail, wave: WaveView, soak_before: int, now: datetim
     setting = _setting(wave.manual, soak_before)
     kind = "manual" if wave.manual else "auto"
     state: GateState = "closed"
-    said = "needs approve" if wave.manual else "opens itself"
+    said = "needs approval" if wave.manual else "opens itself"
     if wave.released:
         at = words.clock(wave.released_at, now)
         state, said = "open", f"approved {at}" if wave.manual else f"open since {at}"
     elif rollout.state is RolloutState.ABORTED:
         said = "aborted"
     elif is_next and rollout.state is RolloutState.WAITING_FOR_APPROVAL:
-        state, said = "waiting", "needs approve"
+        state, said = "waiting", "needs approval"
     elif is_next and rollout.state is RolloutState.HALTED:
         state, said = "halted", f"halted {words.clock(rollout.state_since, now)}"
     elif is_next and rollout.state is RolloutState.SOAKING and rollout.soak_until and not wave.manual:
@@ -101,10 +101,10 @@ def preview_picture(preview: Preview) -> list[Wave]:
                 "closed",
                 kind,
                 _setting(wave.manual, before.soak_seconds),
-                "needs approve" if wave.manual else "opens itself",
+                "needs approval" if wave.manual else "opens itself",
             )
         elif wave.manual:
-            gate = Gate("waiting", "manual", "manual", "needs approve")
+            gate = Gate("waiting", "manual", "manual", "needs approval")
         share = 100 * wave.cumulative / preview.target_size if preview.target_size else 100.0
         drawn.append(Wave(share, _extent(wave.label, preview.target_size), wave.size, (0, 0, 0, 0), False, gate))
         before = wave
@@ -118,7 +118,9 @@ def failures(rollout: RolloutDetail) -> Failures | None:
     if not released:
         return None
     nearest = min(reversed(released), key=lambda wave: wave.tolerated + 1 - wave.unacknowledged)
-    return Failures(nearest.unacknowledged, nearest.size, rate, nearest.wave)
+    failed = sum(nearest.counts.get(state, 0) for state in FAILURES)
+    acknowledged = max(0, failed - nearest.unacknowledged)
+    return Failures(nearest.unacknowledged, nearest.size, rate, nearest.wave, acknowledged)
 
 
 def wave_state(rollout: RolloutDetail, wave: WaveView) -> str:

@@ -39,6 +39,11 @@ _KEY_MAX_BYTES = 64 << 10
 _DOCTOR = Actor("system", "doctor")
 #: What makes a warning of the trust domain one that stops updates or connections.
 _SERIOUS = frozenset({"expired", "certificate-expired"})
+_SIGN_AGAIN = "tidegate serve signs online roles again by itself; the others: tidegate trust renew, or a ceremony"
+_KEPT_HERE = {
+    "convenience-trust-domain": "fine for a trial; before production copy keys/offline/ away and delete it here",
+    "publisher-on-node": "fine for a trial; to change it, keep publisher.pem elsewhere and publish with --sign",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +194,7 @@ def _trust(node: Node) -> Iterator[Finding]:
         told = [one for one in found.warnings if not one.kind.startswith("certificate")]
         for one in told:
             level: Level = "error" if one.kind in _SERIOUS else "warning"
-            remedy = (
-                "tidegate serve signs online roles again by itself; the others: tidegate trust renew, or a ceremony"
-            )
+            remedy = _KEPT_HERE.get(one.kind, _SIGN_AGAIN)
             yield Finding("metadata", level, f"fleet {fleet.name}: {one.text}", remedy)
         if not told:
             first = f"{soonest.role} expires first, on {soonest.expires_at:%Y-%m-%d}"

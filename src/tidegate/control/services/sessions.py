@@ -159,7 +159,10 @@ def authenticate(node: Node, authorization: str) -> Identity:
             identity = _api_key(node, secret)
             if identity is not None:
                 return identity
-    raise Unauthenticated("cannot tell who asks: send Authorization: Bearer with an API key or a session that is valid")
+    raise Unauthenticated(
+        "cannot tell who asks: the session or API key is missing, unknown or has ended; sign in again (tidegate login),"
+        " or send a valid one as Authorization: Bearer"
+    )
 
 
 def _api_key(node: Node, secret: str) -> Identity | None:

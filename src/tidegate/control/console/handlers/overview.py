@@ -42,7 +42,7 @@ def _rollout_needs(open_rollouts: Iterable[RolloutDetail]) -> list[Need]:
         if rollout.state is RolloutState.HALTED:
             needs.append(Need("bad", "halted", f"{name} is halted", rest or heading, href, "Resume or abort"))
         elif rollout.state is RolloutState.WAITING_FOR_APPROVAL:
-            what = f"{name} needs approve"
+            what = f"{name} needs approval"
             needs.append(Need("wait", "waiting_for_approval", what, rest or heading, href, "Review and approve"))
     return sorted(needs, key=lambda need: need.tone != "bad")
 
