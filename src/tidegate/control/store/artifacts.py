@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.artifacts import Artifact
 from tidegate.control.store import paging
-from tidegate.control.store.schema import artifacts, device_artifacts, devices
+from tidegate.control.store.schema import ACTIVE, artifacts, device_artifacts, devices
 from tidegate.ids import ArtifactId, FleetId
 
 #: Every hash that a descriptor may name; more than it does only keeps a blob longer.
@@ -165,7 +165,7 @@ def running_on(tx: Connection, artifact: Artifact, limit: int) -> tuple[list[str
         .join(device_artifacts, device_artifacts.c.device_id == devices.c.id)
         .where(
             devices.c.fleet_id == artifact.fleet_id,
-            devices.c.state == "active",
+            devices.c.state == ACTIVE,
             device_artifacts.c.artifact_name == artifact.name,
             device_artifacts.c.running_descriptor_sha256 == artifact.descriptor_sha256,
         )

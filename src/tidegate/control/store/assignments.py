@@ -169,19 +169,19 @@ def with_work(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
 
 def on_hold(tx: Connection, fleet_id: FleetId, now: datetime) -> sa.ColumnElement[bool]:
     """The condition on `devices` of this fleet that the device, or a group it is in, is held."""
+    # A set of its own, not asked for each device: few groups are held.
     of_group = (
-        sa.select(sa.literal(1))
-        .select_from(group_members.join(groups, groups.c.id == group_members.c.group_id))
-        .where(group_members.c.device_id == devices.c.id, groups.c.hold_reason.is_not(None))
+        sa.select(group_members.c.device_id)
+        .select_from(groups.join(group_members, groups.c.id == group_members.c.group_id))
+        .where(groups.c.fleet_id == fleet_id, groups.c.hold_reason.is_not(None))
         .where(sa.or_(groups.c.hold_until.is_(None), groups.c.hold_until > now))
-        .exists()
     )
     own = devices.c.hold_reason.is_not(None) & sa.or_(devices.c.hold_until.is_(None), devices.c.hold_until > now)
     selected = [
         devices.c.id.in_(selectors.matching(fleet_id, parse(text)))
         for text in group_store.held_selectors(tx, fleet_id, now)
     ]
-    return sa.or_(own, of_group, *selected)
+    return sa.or_(own, devices.c.id.in_(of_group), *selected)
 
 
 def _pending(record: RolloutRecord) -> sa.ColumnElement[bool]:

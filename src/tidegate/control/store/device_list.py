@@ -14,7 +14,7 @@ from tidegate.control.domain.devices import Device, DeviceState, Presence
 from tidegate.control.store import devices as store
 from tidegate.control.store import groups as group_store
 from tidegate.control.store.assignments import on_hold
-from tidegate.control.store.schema import device_artifacts, device_tags, devices
+from tidegate.control.store.schema import ACTIVE, device_artifacts, device_tags, devices
 from tidegate.ids import DeviceId, FleetId
 
 #: A total is exact up to here; beyond, it says this and one more.
@@ -77,7 +77,7 @@ def count(tx: Connection, fleet_id: FleetId, wanted: Filter) -> int:
 
 def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, now: datetime) -> Counts:
     """One pass over the fleet's devices."""
-    living = devices.c.state == "active"
+    living = devices.c.state == ACTIVE
     seen = devices.c.last_seen_at
     never = sa.and_(living, seen.is_(None))
     offline = sa.and_(living, seen < offline_cutoff) if offline_cutoff is not None else sa.false()
@@ -105,10 +105,10 @@ def counts(tx: Connection, fleet_id: FleetId, offline_cutoff: datetime | None, n
 
 def living_and_held(tx: Connection, fleet_id: FleetId, now: datetime) -> tuple[int, int]:
     """How many living devices there are, and how many of them are held: by what holds them, not by looking at each."""
-    living = sa.select(sa.func.count()).where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
+    living = sa.select(sa.func.count()).where(devices.c.fleet_id == fleet_id, devices.c.state == ACTIVE)
     own = sa.select(devices.c.id).where(
         devices.c.fleet_id == fleet_id,
-        devices.c.state == "active",
+        devices.c.state == ACTIVE,
         devices.c.hold_reason.is_not(None),
         sa.or_(devices.c.hold_until.is_(None), devices.c.hold_until > now),
     )
@@ -151,7 +151,7 @@ def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 def _where(query: sa.Select[Any], fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
     query = query.where(devices.c.fleet_id == fleet_id)
     if wanted.state is not None:
-        query = query.where(devices.c.state == wanted.state)
+        query = query.where(devices.c.state == (ACTIVE if wanted.state == "active" else wanted.state))
     if wanted.search:
         query = query.where(devices.c.name.contains(wanted.search, autoescape=True))
     if wanted.presence is not None:

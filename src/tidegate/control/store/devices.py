@@ -15,6 +15,7 @@ from tidegate.control.domain.devices import ChannelUp, Device, DeviceEvent, Devi
 from tidegate.control.store import engine
 from tidegate.control.store.facts import subject_of
 from tidegate.control.store.schema import (
+    ACTIVE,
     device_events,
     device_tags,
     devices,
@@ -121,7 +122,7 @@ def ids_by_names(tx: Connection, fleet_id: FleetId, names: Collection[str]) -> d
     found: dict[str, DeviceId] = {}
     for some in chunks(names):
         query = sa.select(devices.c.name, devices.c.id).where(
-            devices.c.fleet_id == fleet_id, devices.c.state == "active", devices.c.name.in_(some)
+            devices.c.fleet_id == fleet_id, devices.c.state == ACTIVE, devices.c.name.in_(some)
         )
         found.update({row.name: DeviceId(row.id) for row in tx.execute(query)})
     return found

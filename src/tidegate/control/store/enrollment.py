@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from tidegate.control.domain.devices import DeviceState
 from tidegate.control.domain.enrollment import Certificate, CertificateState, Holder, Token
 from tidegate.control.store import engine
+from tidegate.control.store.schema import ACTIVE, devices, enrollment_tokens, fleets
 from tidegate.control.store.schema import device_certificates as certificates
-from tidegate.control.store.schema import devices, enrollment_tokens, fleets
 from tidegate.ids import DeviceId, FleetId, TokenId
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def of_key(tx: Connection, public_key_sha256: str) -> list[tuple[Certificate, Ho
 def holder(tx: Connection, fleet_id: FleetId, name: str) -> Holder | None:
     """The living device of that name, locked until the commit."""
     query = sa.select(devices.c.id, devices.c.name, devices.c.state).where(
-        devices.c.fleet_id == fleet_id, devices.c.name == name, devices.c.state == "active"
+        devices.c.fleet_id == fleet_id, devices.c.name == name, devices.c.state == ACTIVE
     )
     row = tx.execute(engine.for_update(query)).first()
     if row is None:
@@ -293,7 +293,7 @@ def live_identities(tx: Connection, fleet_id: FleetId) -> list[Identity]:
     """Current and pending certificates of the fleet's living devices."""
     query = _identities().where(
         devices.c.fleet_id == fleet_id,
-        devices.c.state == "active",
+        devices.c.state == ACTIVE,
         certificates.c.state.in_(("current", "pending")),
     )
     return [_identity(row) for row in tx.execute(query)]

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row
 
 from tidegate.control.domain.fleets import Fleet, FleetSettings
 from tidegate.control.store import engine
+from tidegate.control.store.schema import ACTIVE, fleets
 from tidegate.control.store.schema import devices as device_rows
-from tidegate.control.store.schema import fleets
 from tidegate.ids import FleetId
 
 
@@ -62,7 +62,7 @@ def devices(tx: Connection, fleet_ids: Sequence[FleetId]) -> dict[FleetId, int]:
     """Devices that are not decommissioned, by fleet."""
     query = (
         sa.select(device_rows.c.fleet_id, sa.func.count().label("counted"))
-        .where(device_rows.c.fleet_id.in_(fleet_ids), device_rows.c.state == "active")
+        .where(device_rows.c.fleet_id.in_(fleet_ids), device_rows.c.state == ACTIVE)
         .group_by(device_rows.c.fleet_id)
     )
     return {FleetId(row.fleet_id): row.counted for row in tx.execute(query)}

@@ -14,7 +14,7 @@ from tidegate.control.domain.devices import Hold
 from tidegate.control.domain.groups import Group, Uses
 from tidegate.control.store import engine, facts, selectors
 from tidegate.control.store.devices import chunks
-from tidegate.control.store.schema import devices, enrollment_tokens, group_members, groups, rollouts
+from tidegate.control.store.schema import ACTIVE, devices, enrollment_tokens, group_members, groups, rollouts
 from tidegate.ids import DeviceId, FleetId, GroupId, RolloutId, TokenId
 from tidegate.wire.selector import matches, parse
 
@@ -190,7 +190,7 @@ def _members(group: Group | sa.Row[Any]) -> sa.Select[Any]:
     return (
         sa.select(group_members.c.device_id)
         .join(living, living.c.id == group_members.c.device_id)
-        .where(group_members.c.group_id == group.id, living.c.state == "active")
+        .where(group_members.c.group_id == group.id, living.c.state == ACTIVE)
     )
 
 
@@ -198,7 +198,7 @@ def _static_size() -> sa.ScalarSelect[int]:
     return (
         sa.select(sa.func.count())
         .select_from(group_members.join(devices, devices.c.id == group_members.c.device_id))
-        .where(group_members.c.group_id == groups.c.id, devices.c.state == "active")
+        .where(group_members.c.group_id == groups.c.id, devices.c.state == ACTIVE)
         .correlate(groups)
         .scalar_subquery()
     )

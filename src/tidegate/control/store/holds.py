@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Hold
-from tidegate.control.store.schema import devices, fleets, groups
+from tidegate.control.store.schema import ACTIVE, devices, fleets, groups
 from tidegate.ids import FleetId
 
 
@@ -27,7 +27,7 @@ def expired(tx: Connection, now: datetime) -> list[tuple[FleetId, str, str, str]
     of_devices = (
         sa.select(devices.c.fleet_id, fleets.c.name.label("fleet"), sa.literal("device").label("kind"), devices.c.name)
         .join(fleets, fleets.c.id == devices.c.fleet_id)
-        .where(devices.c.state == "active", devices.c.hold_reason.is_not(None), devices.c.hold_until <= now)
+        .where(devices.c.state == ACTIVE, devices.c.hold_reason.is_not(None), devices.c.hold_until <= now)
     )
     of_groups = (
         sa.select(groups.c.fleet_id, fleets.c.name.label("fleet"), sa.literal("group").label("kind"), groups.c.name)

@@ -23,6 +23,7 @@ from tidegate.control.domain.rollouts.record import RolloutRecord
 from tidegate.control.store import paging
 from tidegate.control.store.devices import channel_up
 from tidegate.control.store.schema import (
+    ACTIVE,
     artifacts,
     assignments,
     audit_records,
@@ -196,7 +197,7 @@ def ways_back(tx: Connection, record: RolloutRecord) -> tuple[WayBackCount, ...]
         )
         .join(artifacts, artifacts.c.id == assignments.c.previous_artifact_id, isouter=True)
         .where(assignments.c.rollout_id == record.id, assignments.c.leave_at.is_not(None), runs_it)
-        .where(assignments.c.state.in_(sorted(OUTCOMES)), devices.c.state == "active")
+        .where(assignments.c.state.in_(sorted(OUTCOMES)), devices.c.state == ACTIVE)
         .group_by(artifacts.c.version, artifacts.c.withdrawn_at.is_not(None))
         .order_by(sa.func.count().desc())
     )

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tidegate.control.store.schema import artifacts, device_artifacts, devices
+from tidegate.control.store import runs
+from tidegate.control.store.schema import ACTIVE, artifacts, device_artifacts, devices
 from tidegate.ids import DeviceId, FleetId
 
 
@@ -70,26 +71,13 @@ def installed(tx: Connection, device_id: DeviceId) -> tuple[Installed, ...]:
 
 def drifted(tx: Connection, fleet_id: FleetId, limit: int) -> tuple[Installed, ...]:
     """The latest first."""
-    query = _installed().where(
-        devices.c.fleet_id == fleet_id, devices.c.state == "active", device_artifacts.c.drift_since.is_not(None)
-    )
+    # The fleet as an expression: by a bare column SQLite would walk its devices and ask each whether it drifted.
+    mine = devices.c.fleet_id + 0 == fleet_id
+    query = _installed().where(mine, devices.c.state == ACTIVE, device_artifacts.c.drift_since.is_not(None))
     found = tx.execute(query.order_by(device_artifacts.c.drift_since.desc()).limit(limit))
     return tuple(_row(row) for row in found)
 
 
 def in_the_field(tx: Connection, fleet_id: FleetId) -> tuple[InTheField, ...]:
     """How many living devices run each version, by artifact name."""
-    elsewhere = sa.select(sa.literal(1)).where(
-        devices.c.id == device_artifacts.c.device_id,
-        sa.or_(devices.c.fleet_id != fleet_id, devices.c.state != "active"),
-    )
-    query = (
-        sa.select(
-            device_artifacts.c.artifact_name, device_artifacts.c.running_version, sa.func.count().label("devices")
-        )
-        # Written from what is not to be counted, so that the index on what runs is walked and not every device's rows.
-        .where(device_artifacts.c.running_version.is_not(None), sa.not_(elsewhere.exists()))
-        .group_by(device_artifacts.c.artifact_name, device_artifacts.c.running_version)
-        .order_by(device_artifacts.c.artifact_name, sa.func.count().desc())
-    )
-    return tuple(InTheField(row.artifact_name, row.running_version, int(row.devices)) for row in tx.execute(query))
+    return tuple(InTheField(*one) for one in runs.by_name(tx, fleet_id))

@@ -10,17 +10,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.store import paging
-from tidegate.control.store.schema import artifacts, device_artifacts, devices
+from tidegate.control.store.schema import ACTIVE, artifacts, device_artifacts, devices
 from tidegate.ids import FleetId
 
 Ts = TypeVarTuple("Ts")
 #: What is asked for: every device, those whose version drifted, those that run a withdrawn one, those that have
 #: reported none.
 Show = Literal["all", "drifted", "withdrawn", "unreported"]
-#: Written out, not bound: only so does SQLite walk the partial index of living devices by name.
-_ACTIVE = devices.c.state == sa.literal_column("'active'")
 _GOAL = artifacts.alias("goal")
 _RUNNING = artifacts.alias("running")
+_SHOWN = (
+    devices.c.id, devices.c.name, devices.c.last_seen_at, device_artifacts.c.artifact_name,
+    device_artifacts.c.running_version, device_artifacts.c.drift_since, device_artifacts.c.restore_state,
+    device_artifacts.c.reported_at, _RUNNING.c.withdrawn_at, _GOAL.c.version.label("should_version"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,51 +87,55 @@ def counted(
     tx: Connection, fleet_id: FleetId, wanted: Filter, *, after: tuple[str, str] | None, limit: int, offset: int
 ) -> tuple[list[VersionCount], int]:
     """How many devices run each version, by artifact name and version, and how many versions there are."""
-    running = device_artifacts.c
-    query = (
-        _scoped(
-            sa.select(
-                running.artifact_name,
-                running.running_version,
-                sa.func.count().label("devices"),
-                sa.func.count(running.drift_since).label("drifted"),
-                sa.func.count(_RUNNING.c.id).label("published"),
-                sa.func.count(_RUNNING.c.withdrawn_at).label("withdrawn"),
-            )
-            .select_from(devices)
-            .join(device_artifacts, running.device_id == devices.c.id)
-            .join(_RUNNING, _is_running(fleet_id), isouter=True),
-            fleet_id,
-            wanted,
-        )
-        .where(running.running_version.is_not(None))
-        .group_by(running.artifact_name, running.running_version)
+    grouped = _by_version(fleet_id, wanted, drifted=wanted.show == "drifted").subquery()
+    drift = _by_version(fleet_id, wanted, drifted=True).subquery()
+    same = sa.and_(
+        drift.c.artifact_name == grouped.c.artifact_name, drift.c.running_version == grouped.c.running_version
     )
-    total = paging.total(tx, query)
-    if after is not None:
-        place = sa.tuple_(running.artifact_name, running.running_version)
-        query = query.where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
-    rows = tx.execute(query.order_by(running.artifact_name, running.running_version).limit(limit).offset(offset))
-    return [
+    known = sa.and_(
+        _RUNNING.c.fleet_id == fleet_id,
+        _RUNNING.c.name == grouped.c.artifact_name,
+        _RUNNING.c.version == grouped.c.running_version,
+    )
+    query = sa.select(
+        grouped,
+        sa.func.coalesce(drift.c.devices, 0).label("drifted"),
+        _RUNNING.c.id.is_not(None).label("published"),
+        _RUNNING.c.withdrawn_at.is_not(None).label("withdrawn"),
+    ).select_from(grouped.join(drift, same, isouter=True).join(_RUNNING, known, isouter=True))
+    if wanted.show == "withdrawn":
+        query = query.where(_RUNNING.c.withdrawn_at.is_not(None))
+    place = (grouped.c.artifact_name, grouped.c.running_version)
+    wider = query if after is None else query.where(sa.tuple_(*place) > sa.tuple_(*map(sa.literal, after)))
+    rows = tx.execute(wider.order_by(*place).limit(limit).offset(offset)).all()
+    found = [
         VersionCount(
-            row.artifact_name, row.running_version, row.devices, row.drifted, row.published > 0, row.withdrawn > 0
+            row.artifact_name, row.running_version, row.devices, row.drifted, bool(row.published), bool(row.withdrawn)
         )
         for row in rows
-    ], total
+    ]
+    whole = after is None and offset == 0 and len(rows) < limit
+    return found, len(rows) if whole else paging.total(tx, query)
 
 
 def totals(tx: Connection, fleet_id: FleetId, wanted: Filter) -> Totals:
-    """One pass over the fleet's living devices; only `artifact` and `among` of the filter count."""
-    reported = _some(fleet_id, wanted.artifact)
-    drifted = reported.where(device_artifacts.c.drift_since.is_not(None))
-    withdrawn = reported.where(_RUNNING.c.withdrawn_at.is_not(None))
+    """Of the fleet's living devices; only `artifact` and `among` of the filter count."""
+    reported = sa.select(device_artifacts.c.device_id).where(device_artifacts.c.running_version.is_not(None))
+    if wanted.artifact:
+        reported = reported.where(device_artifacts.c.artifact_name == wanted.artifact)
+    drifted = reported.where(device_artifacts.c.device_id == devices.c.id, device_artifacts.c.drift_since.is_not(None))
+    withdrawn = reported.join(_RUNNING, _is_running(fleet_id)).where(_RUNNING.c.withdrawn_at.is_not(None))
+    living = _living(sa.select(sa.func.count()).select_from(devices), fleet_id, wanted)
+    asked = {
+        "reported": devices.c.id.in_(reported),
+        "drifted": drifted.correlate(devices).exists(),
+        "withdrawn": devices.c.id.in_(withdrawn),
+    }
     query = sa.select(
-        sa.func.count().label("devices"),
-        _count_if(reported.exists()).label("reported"),
-        _count_if(drifted.exists()).label("drifted"),
-        _count_if(withdrawn.exists()).label("withdrawn"),
-    ).select_from(devices)
-    row = tx.execute(_living(query, fleet_id, wanted)).one()
+        living.scalar_subquery().label("devices"),
+        *(living.where(condition).scalar_subquery().label(name) for name, condition in asked.items()),
+    )
+    row = tx.execute(query).one()
     return Totals(int(row.devices), int(row.reported), int(row.drifted), int(row.withdrawn))
 
 
@@ -136,7 +143,7 @@ def rows(
     tx: Connection, fleet_id: FleetId, wanted: Filter, *, after: tuple[str, int, str] | None, limit: int, offset: int
 ) -> list[RunRow]:
     """By device, then artifact name; behind `after`. A device that has reported nothing is one row too."""
-    query = _scoped(_rows(fleet_id, wanted), fleet_id, wanted)
+    query = _scoped(_rows(fleet_id, wanted, *_SHOWN), fleet_id, wanted)
     name = sa.func.coalesce(device_artifacts.c.artifact_name, "")
     if after is not None:
         place = sa.tuple_(devices.c.name, devices.c.id, name)
@@ -149,20 +156,20 @@ def rows(
 
 def count(tx: Connection, fleet_id: FleetId, wanted: Filter) -> int:
     """How many rows there are, exact as far as lists count."""
-    return paging.total(tx, _scoped(_rows(fleet_id, wanted), fleet_id, wanted))
+    # Of one column: what is joined only to be shown is then not looked up.
+    return paging.total(tx, _scoped(_rows(fleet_id, wanted, devices.c.id), fleet_id, wanted))
 
 
 def by_version(tx: Connection, fleet_id: FleetId, name: str) -> dict[str, int]:
     """How many living devices run each version of one name."""
-    running = device_artifacts.c
-    query = (
-        sa.select(running.running_version, sa.func.count().label("devices"))
-        .join(devices, devices.c.id == running.device_id)
-        .where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
-        .where(running.artifact_name == name, running.running_version.is_not(None))
-        .group_by(running.running_version)
-    )
+    query = _by_version(fleet_id, Filter(artifact=name))
     return {row.running_version: int(row.devices) for row in tx.execute(query)}
+
+
+def by_name(tx: Connection, fleet_id: FleetId) -> list[tuple[str, str, int]]:
+    """Artifact name, version, and how many living devices run it: by name, the most frequent first."""
+    query = _by_version(fleet_id, Filter()).order_by(device_artifacts.c.artifact_name, sa.func.count().desc())
+    return [(row.artifact_name, row.running_version, int(row.devices)) for row in tx.execute(query)]
 
 
 def _row(row: Any) -> RunRow:
@@ -180,21 +187,17 @@ def _row(row: Any) -> RunRow:
     )
 
 
-def _rows(fleet_id: FleetId, wanted: Filter) -> sa.Select[Any]:
+def _rows(fleet_id: FleetId, wanted: Filter, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     mine = device_artifacts.c.device_id == devices.c.id
     if wanted.artifact:
         mine = sa.and_(mine, device_artifacts.c.artifact_name == wanted.artifact)
     return (
-        sa.select(
-            devices.c.id, devices.c.name, devices.c.last_seen_at, device_artifacts.c.artifact_name,
-            device_artifacts.c.running_version, device_artifacts.c.drift_since, device_artifacts.c.restore_state,
-            device_artifacts.c.reported_at, _RUNNING.c.withdrawn_at, _GOAL.c.version.label("should_version"),
-        )
+        sa.select(*columns)
         .select_from(devices)
         .join(device_artifacts, mine, isouter=True)
         .join(_GOAL, _GOAL.c.id == device_artifacts.c.goal_artifact_id, isouter=True)
         .join(_RUNNING, _is_running(fleet_id), isouter=True)
-    )  # fmt: skip
+    )
 
 
 def _is_running(fleet_id: FleetId) -> sa.ColumnElement[bool]:
@@ -206,23 +209,31 @@ def _is_running(fleet_id: FleetId) -> sa.ColumnElement[bool]:
     )
 
 
-def _some(fleet_id: FleetId, artifact: str) -> sa.Select[Any]:
-    """Of one device: what it has reported to run."""
+def _by_version(fleet_id: FleetId, wanted: Filter, *, drifted: bool = False) -> sa.Select[Any]:
+    """Name, version and how many living devices run it, answered by the index on what runs.
+
+    Its devices' ids are an expression: by a bare column SQLite would enter through each living device and read all that
+    is known of what it runs. Of the few that drifted it is to enter so.
+    """
+    running = device_artifacts.c
+    living = _living(sa.select(devices.c.id), fleet_id, wanted)
+    some = running.device_id if drifted else running.device_id + 0
     query = (
-        sa.select(sa.literal(1))
-        .select_from(device_artifacts.join(_RUNNING, _is_running(fleet_id), isouter=True))
-        .where(device_artifacts.c.device_id == devices.c.id, device_artifacts.c.running_version.is_not(None))
-        .correlate(devices)
+        sa.select(running.artifact_name, running.running_version, sa.func.count().label("devices"))
+        .where(running.running_version.is_not(None), some.in_(living))
+        .group_by(running.artifact_name, running.running_version)
     )
-    return query.where(device_artifacts.c.artifact_name == artifact) if artifact else query
-
-
-def _count_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+    if wanted.artifact:
+        query = query.where(running.artifact_name == wanted.artifact)
+    if wanted.version:
+        query = query.where(running.running_version == wanted.version)
+    if wanted.show == "unreported":
+        query = query.where(sa.false())
+    return query.where(running.drift_since.is_not(None)) if drifted else query
 
 
 def _living(query: sa.Select[*Ts], fleet_id: FleetId, wanted: Filter) -> sa.Select[*Ts]:
-    query = query.where(devices.c.fleet_id == fleet_id, _ACTIVE)
+    query = query.where(devices.c.fleet_id == fleet_id, devices.c.state == ACTIVE)
     for some in wanted.among:
         query = query.where(devices.c.id.in_(some))
     return query

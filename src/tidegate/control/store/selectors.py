@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tidegate.control.store.schema import device_fact_items, device_facts, device_tags, devices
+from tidegate.control.store.schema import ACTIVE, device_fact_items, device_facts, device_tags, devices
 from tidegate.ids import FleetId
 from tidegate.versions import sort_key
 from tidegate.wire.selector import DEVICE, All, Compare, Contains, Expression, Not, OneOf, Some
@@ -38,7 +38,7 @@ def matching(fleet_id: FleetId, expression: Expression) -> sa.Select[Any]:
     return (
         sa.select(table.device.c.id)
         .select_from(table.joined)
-        .where(table.device.c.fleet_id == fleet_id, table.device.c.state == "active", table.condition(expression))
+        .where(table.device.c.fleet_id == fleet_id, table.device.c.state == ACTIVE, table.condition(expression))
     )
 
 
@@ -47,7 +47,7 @@ def counted(fleet_id: FleetId, expressions: list[Expression]) -> sa.Select[Any]:
     table = _Table()
     sums = [sa.func.coalesce(sa.func.sum(sa.case((table.condition(one), 1), else_=0)), 0) for one in expressions]
     query = sa.select(*(one.label(f"n{number}") for number, one in enumerate(sums))).select_from(table.joined)
-    return query.where(table.device.c.fleet_id == fleet_id, table.device.c.state == "active")
+    return query.where(table.device.c.fleet_id == fleet_id, table.device.c.state == ACTIVE)
 
 
 def named(tx: Connection, fleet_id: FleetId, expression: Expression, limit: int) -> tuple[int, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tidegate.control.domain.device_import import Change, Known
 from tidegate.control.store import engine
 from tidegate.control.store.devices import chunks, ids_by_names
-from tidegate.control.store.schema import device_imports, device_tags, devices, group_members, groups
+from tidegate.control.store.schema import ACTIVE, device_imports, device_tags, devices, group_members, groups
 from tidegate.ids import DeviceId, FleetId, GroupId
 
 
@@ -53,7 +53,7 @@ def apply(tx: Connection, changes: Sequence[Change], group_ids: Mapping[str, Gro
 def tag_keys(tx: Connection, fleet_id: FleetId) -> list[str]:
     """Every key that a living device of the fleet has."""
     query = sa.select(device_tags.c.key).distinct().join(devices, devices.c.id == device_tags.c.device_id)
-    return sorted(tx.scalars(query.where(devices.c.fleet_id == fleet_id, devices.c.state == "active")))
+    return sorted(tx.scalars(query.where(devices.c.fleet_id == fleet_id, devices.c.state == ACTIVE)))
 
 
 def held_groups(tx: Connection, fleet_id: FleetId) -> bool:

@@ -15,6 +15,7 @@ from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutReco
 from tidegate.control.domain.rollouts.serve import Hold
 from tidegate.control.store import engine, groups, holds
 from tidegate.control.store.schema import (
+    ACTIVE,
     artifacts,
     assignments,
     device_artifacts,
@@ -82,7 +83,7 @@ def with_restores(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
     query = (
         sa.select(device_artifacts.c.device_id)
         .join(devices, devices.c.id == device_artifacts.c.device_id)
-        .where(devices.c.fleet_id == fleet_id, devices.c.state == "active")
+        .where(devices.c.fleet_id == fleet_id, devices.c.state == ACTIVE)
         .where(device_artifacts.c.restore_state.is_not(None), device_artifacts.c.restore_state != "failed")
     )
     return {DeviceId(row.device_id) for row in tx.execute(query)}
@@ -186,7 +187,7 @@ def newcomers(tx: Connection, record: RolloutRecord, among: Iterable[sa.Select[A
     )
     query = sa.select(devices.c.id).where(
         devices.c.fleet_id == record.fleet_id,
-        devices.c.state == "active",
+        devices.c.state == ACTIVE,
         devices.c.created_at > record.created_at,
         ~known.exists(),
         ~member.exists(),

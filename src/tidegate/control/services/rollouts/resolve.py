@@ -24,7 +24,7 @@ from tidegate.control.services.rollouts.views import (
 )
 from tidegate.control.store import devices as device_store
 from tidegate.control.store import facts, fleets, groups, selectors, work
-from tidegate.control.store.schema import artifacts, devices
+from tidegate.control.store.schema import ACTIVE, artifacts, devices
 from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DeviceId, FleetId
 from tidegate.wire import descriptor, selector
@@ -124,7 +124,7 @@ def _devices(tx: Connection, scope: Scope, target: Target) -> tuple[list[DeviceI
         return _group(tx, scope.fleet_id, target.group, "/target/group"), []
     if target.selector is not None:
         return ids_of(tx, selectors.matching(scope.fleet_id, selector.parse(target.selector, "/target/selector"))), []
-    query = sa.select(devices.c.id).where(devices.c.fleet_id == scope.fleet_id, devices.c.state == "active")
+    query = sa.select(devices.c.id).where(devices.c.fleet_id == scope.fleet_id, devices.c.state == ACTIVE)
     return ids_of(tx, query), []
 
 
