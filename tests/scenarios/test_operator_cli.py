@@ -123,6 +123,8 @@ def test_tokens_and_devices(real: Real, run: Operator) -> None:
     assert run("device", "show", "nobody").code == NOT_FOUND
     assert "cam-1" in run("device", "show", "cam-1").out
     assert run.json("device", "hold", "cam-1", "--reason", "bench")["reason"] == "bench"
+    row = next(line for line in run("device", "list").out.splitlines() if "cam-1" in line)
+    assert ("bench" in row, re.search(r"\dT\d", row)) == (True, None), "why it is held, and times as people read them"
     wrong = run("device", "hold", "cam-1", "--reason", "bench", "--until", "2020-01-01T00:00:00Z")
     assert (wrong.code, "/until" in wrong.err) == (REFUSED, True)
     assert run("device", "release", "cam-1").code == OK
