@@ -6,10 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from tidegate.control.domain.access import EVERY_FLEET
+from tidegate.control.problems import understood
 from tidegate.control.services import device_sheet
 from tidegate.control.services.node import Node
 from tidegate.control.store import selectors
 from tidegate.control.store.engine import Database
+from tidegate.errors import Unavailable
 from tidegate.ids import FleetId
 from tidegate.testing.node import admin_scope
 from tidegate.wire.selector import parse
@@ -36,3 +38,15 @@ def test_a_sheet_that_names_very_many_groups_is_told_its_mistakes(node: Node) ->
     raw = b"name,groups\n" + b"".join(b"d%d,g%d h%d\n" % (number, number, number) for number in range(33_000))
     found = device_sheet.preview(admin_scope(node), node, device_sheet.read(raw), "skip")
     assert found.wrong == 66_000
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_one_endless_question_does_not_hold_the_database(database: Database) -> None:
+    with database.read() as tx:
+        assert tx.scalar(sa.text("SHOW statement_timeout")) == "2min"
+        tx.execute(sa.text("SET LOCAL statement_timeout = 50"))
+        with pytest.raises(sa.exc.OperationalError) as ended:
+            tx.execute(sa.text("SELECT pg_sleep(20)"))
+    problem = understood(ended.value)
+    assert isinstance(problem, Unavailable)
+    assert "took too long" in problem.detail

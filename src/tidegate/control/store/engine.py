@@ -20,6 +20,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tidegate.errors import TidegateError
 
 BUSY_SECONDS = 15
+#: PostgreSQL ends a statement that takes longer: no one question stops everybody else's.
+STATEMENT_SECONDS = 120
 
 
 class Database:
@@ -100,7 +102,10 @@ def _sqlite(url: sa.URL) -> Engine:
 
 
 def _postgresql(url: sa.URL, pool_size: int) -> Engine:
-    return sa.create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=10)
+    limit = {"options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}"}
+    return sa.create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=10, connect_args=limit
+    )
 
 
 def now(tx: Connection) -> datetime:

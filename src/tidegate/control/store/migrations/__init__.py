@@ -23,6 +23,7 @@ def upgrade(database: Database) -> None:
     """
     with database.write() as tx:
         if not database.is_sqlite:
+            tx.execute(sa.text("SET LOCAL statement_timeout = 0"))  # a large table is altered for as long as it takes
             tx.execute(sa.text("SELECT pg_advisory_xact_lock(7237)"))
         config = _config()
         config.attributes["connection"] = tx
