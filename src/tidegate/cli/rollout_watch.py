@@ -38,7 +38,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             "states",
             multiple=True,
             type=click.Choice(STATES),
-            help="Stop in this state too; completed and aborted do.",
+            help="Stop in this state; exit with 1 where it ends in another. Without it: completed.",
         ),
     ):
         function = option(function)
@@ -46,7 +46,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: float, timeout_seconds: float) -> int:
-    """Tell what the rollout waits on until it ends; gives the exit code: 1 where it ends aborted and not as asked.
+    """Tell what the rollout waits on until it ends; gives the exit code: 1 where it ends otherwise than asked for.
 
     A node that restarts or is busy is not the end of a watch.
 
@@ -75,7 +75,7 @@ def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: flo
                     )
             _PAUSE.wait(interval_seconds)
     cli.out.data(found, f"rollout {rollout} is {found['state']}")
-    return REFUSED if found["state"] == "aborted" and "aborted" not in states else OK
+    return OK if found["state"] in (states or ("completed",)) else REFUSED
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def node(cli: Cli) -> None:
 
 
 @commands.command("set")
-@click.option("--interval-seconds", type=click.IntRange(5, 3600), help="How often the fleet's devices report.")
+@click.option("--interval-seconds", type=click.IntRange(1, 3600), help="How often the fleet's devices report.")
 @click.option("--four-eyes/--no-four-eyes", default=None, help="Approve and resume need another person.")
 @click.option("--strategy-file", default="", help="JSON file with the strategy of rollouts that name none.")
 @click.option("--no-strategy", is_flag=True, help="Rollouts that name no strategy have one wave to all.")

@@ -16,7 +16,7 @@ class FleetSettings(OperatorRequest, frozen=True, kw_only=True):
     node's settings count.
     """
 
-    interval_seconds: Annotated[int, Meta(ge=5, le=3600, description="How often its devices report.")]
+    interval_seconds: Annotated[int, Meta(ge=1, le=3600, description="How often its devices report.")]
     four_eyes: Annotated[
         bool, Meta(description="Approve and resume need another person than the one who created the rollout.")
     ] = False
