@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.serving import PASSWORD, Opens, Site
 from tests.browser.test_console_flow import settled
 
-from tidegate.control.services import holds
+from tidegate.control.services import groups, holds, sessions
 from tidegate.control.services.rollouts import get_rollout
 
 pytestmark = pytest.mark.browser
@@ -148,3 +148,34 @@ def test_a_device_is_added_selected_and_held_and_the_fleet_frozen(site: Site, op
     press(page, "Release the freeze")
     expect(page.get_by_role("button", name="Freeze fleet default")).to_be_visible()
     assert holds.freeze(site.scope, site.node) is None
+
+
+def test_a_group_is_made_and_a_user_given_a_role(site: Site, open_window: Opens) -> None:
+    site.devices("keys-of", 1)
+    window = open_window()
+    page = window.enter()
+    window.go("/groups")
+    skip(page)
+    press(page, "New group")
+    expect(page.get_by_role("heading", name="New group", level=1)).to_be_visible()
+    skip(page)
+    typed(page, "Name", "by-keys")
+    to(page, "Members")
+    page.keyboard.type("static")
+    typed(page, "Device names", "keys-of-00")
+    press(page, "Create group")
+    expect(page.get_by_role("heading", level=1)).to_have_text("by-keys")
+    assert groups.get(site.scope, site.node, "by-keys").size == 1
+
+    window.go("/users")
+    skip(page)
+    press(page, "New user")
+    expect(page.get_by_role("heading", name="New user", level=1)).to_be_visible()
+    skip(page)
+    typed(page, "Name", "by-keys")
+    to(page, "Role")
+    page.keyboard.type("viewer")
+    press(page, "Create user")
+    secret = page.locator("#secret").inner_text()
+    begun = sessions.sign_in(site.node, "by-keys", secret, user_agent="t", address="192.0.2.9")
+    assert begun.operator.name == "by-keys"
