@@ -137,7 +137,7 @@ def test_devices_are_found_counted_tagged_held_and_ended(node: Node, scope: Scop
     assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (422, "/confirm")
     assert admin.request("POST", "/v1/devices/cam-4/decommission", body={"confirm": "cam-4"}).status == 204
     assert admin.request("GET", "/v1/device-counts").json() == {
-        "total": 4, "online": 0, "offline": 0, "never": 4, "held": 0, "decommissioned": 1,
+        "total": 4, "online": 0, "offline": 0, "never": 4, "held": 0, "decommissioned": 1, "drifted": 0, "conflict": 0,
     }  # fmt: skip
     assert admin.request("POST", "/v1/devices/cam-3/recover", body={}).json()["recovers"]
     assert admin.request("POST", "/v1/devices/nobody/recover", body={}).status == 404

@@ -51,7 +51,9 @@ def test_every_call_that_reads_a_body_bounds_it() -> None:
 @on_sqlite
 def test_every_form_is_bounded(node: Node) -> None:
     for page in PAGES:
-        assert page.most_bytes(node) == FORM_MAX_BYTES + (node.settings.upload_max_bytes if page.uploads else 0)
+        file = node.settings.upload_max_bytes if page.uploads else page.file_bytes
+        assert page.most_bytes(node) == FORM_MAX_BYTES + file
+        assert page.file_bytes <= 64 << 20
 
 
 #: What is free inside because something else bounds it.

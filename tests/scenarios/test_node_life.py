@@ -139,7 +139,7 @@ def _address(url: str) -> tuple[str, int]:
 
 def test_a_served_node_is_ready_and_counts(running: Running) -> None:
     assert running.get(f"{running.console}/readyz").json() == {
-        "ready": True, "checks": ["database", "blobs", "keys", "workers", "channel"],
+        "ready": True, "checks": ["database", "blobs", "keys", "workers", "channel"], "warnings": [],
     }  # fmt: skip
     answer = running.get(f"{running.console}/v1/nothing")
     assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
