@@ -186,7 +186,7 @@ def test_publishing_and_withdrawing(site: Site, open_window: Opens, tmp_path: Pa
     window = open_window(java_script_enabled=scripts)
     window.enter()
     page = window.go("/publish")
-    for version, told in (("1.0 beta", "must match"), ("1.0", "")):
+    for version, told in (("1.0 beta", "must be 1 to 128"), ("1.0", "")):
         page.get_by_label("Artifact name").fill(name)
         page.get_by_label("Version", exact=True).fill(version)
         page.get_by_label("File", exact=True).set_input_files(file)
@@ -197,7 +197,7 @@ def test_publishing_and_withdrawing(site: Site, open_window: Opens, tmp_path: Pa
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} 1.0")
     expect(page.get_by_text("700,000 B")).to_be_visible()
     page.get_by_text("Withdraw version").first.click()
-    page.get_by_label("Reason (goes to audit)").fill("a mistake")
+    page.locator("details[open]").get_by_label("Reason (goes to audit)").fill("a mistake")
     page.get_by_label("Type the version").fill("1.0")
     press(page, "Withdraw version", "details[open]")
     expect(page.get_by_role("note")).to_contain_text("a mistake")
