@@ -10,6 +10,7 @@ from tests.crash.scenarios import ORDER, SCENARIOS, Scenario, play
 
 from tidegate.agent import execute
 from tidegate.agent.transaction import decide
+from tidegate.agent.transaction.model import Facts, Kind, Order, Phase, Record, Release
 from tidegate.testing.machine import Crash
 
 SOURCE = inspect.getsource(decide)
@@ -167,6 +168,7 @@ def check_all() -> None:
     """What kills mutants; the cheap checks come first."""
     for scenario in SCENARIOS:
         ended_as_told(scenario)
+    half_done_is_taken_back()
     for kind in ("death", "power"):
         boot_loop(kind)
     for scenario in SCENARIOS:
@@ -188,6 +190,16 @@ def ended_as_told(scenario: Scenario) -> None:
             if machine.world.meddles("6") or machine.world.reload_fails("6"):  # never in force, so never probed
                 way = way[:-1]
             assert told[:-1] == way, (scenario.name, told)
+
+
+def half_done_is_taken_back() -> None:
+    """A goal that is damaged when its switch is half done: something moved, so the way back is gone, not just told."""
+    old, new = Release("5", "5" * 64), Release("6", "6" * 64)
+    record = Record(Order("r1", Kind.INSTALL, "a", new), Phase.APPLYING, True, way_back=old, trials=1, entry="life")
+    facts = Facts("life", running=old, goal_whole=True, goal_damage="it rotted", told=frozenset({"applying"}))
+    for unsettled, phase in (("half done", Phase.ROLLBACK), ("", Phase.DONE)):
+        after, _ = execute.next_step(record, replace(facts, unsettled=unsettled))
+        assert after.phase is phase, (unsettled, after.phase)
 
 
 def boot_loop(kind: Crash, where: str = "probe") -> None:

@@ -25,8 +25,10 @@ class Terminal:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 120) -> None:
         self._mine, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        # A size in the environment, as test runners set it, would count for more than the terminal's own.
+        own = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
         self._process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm"},
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**own, "TERM": "xterm"},
             start_new_session=True,
         )  # fmt: skip
         os.close(theirs)

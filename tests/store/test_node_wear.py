@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,13 +33,17 @@ def _record(node: Node, count: int) -> None:
 def test_a_checkpoint_costs_the_same_however_many_came_before(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
     original = checkpoints._checked
-    monkeypatch.setattr(checkpoints, "_checked", lambda *given: checked.append(1) or original(*given))
+    # Only what this thread does: a node that serves other tests of this process has workers of its own.
+    mine = threading.get_ident()
+    monkeypatch.setattr(
+        checkpoints, "_checked", lambda *given: checked.append(threading.get_ident() == mine) or original(*given)
+    )
     monkeypatch.setattr(checkpoints, "EVERY_RECORDS", 1)
     for _ in range(40):
         _record(node, 1)
         checked.clear()
         (made,) = checkpoints.write_due(node)
-        assert len(checked) <= 1
+        assert sum(checked) <= 1
     known = checkpoints.read(node, 0)
     assert len(known) == 40
     assert known[-1] == made == checkpoints.last(node, 0)
