@@ -18,8 +18,16 @@ pytestmark = pytest.mark.browser
 scripts = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
 
 
+READ_MS = 800
+
+
 def press(page: Page, name: str, inside: str = "main") -> None:
-    page.locator(inside).get_by_role("button", name=name, exact=True).click()
+    button = page.locator(inside).get_by_role("button", name=name, exact=True)
+    button.wait_for()
+    if "details" in inside:
+        # As long as it takes a person to read it: a press within half a second of a change is not taken.
+        page.wait_for_timeout(READ_MS)
+    button.click()
 
 
 def test_signing_in_and_out(site: Site, open_window: Opens) -> None:
