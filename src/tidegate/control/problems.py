@@ -132,9 +132,7 @@ def understood(error: Exception) -> TidegateError:
                 type="disk-full",
                 retry_after_seconds=60,
             )
-        if (
-            getattr(error, "orig", None) is not None and getattr(error.orig, "sqlstate", "") == "57014"
-        ):  # query_canceled
+        if getattr(getattr(error, "orig", None), "sqlstate", "") == "57014":  # query_canceled
             return Unavailable("cannot answer this: the database took too long over it; ask for less")
         return Unavailable("cannot reach the database for now")
     log.error("unforeseen error", error=repr(error), exc_info=error)
