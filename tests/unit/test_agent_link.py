@@ -236,7 +236,7 @@ def test_small_documents_may_travel_compressed(pki: Pki) -> None:
             link.get("/repository/metadata/1.root.json", len(data) - 1)
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"x" * 1000)[:-9]])
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"x" * 1000)[:-9]], ids=["no gzip", "cut short"])
 def test_damaged_compression_is_trouble(pki: Pki, body: bytes) -> None:
     with linked(pki, lambda _: http(200, body, Content_Encoding="gzip")) as (link, _), pytest.raises(Unavailable):
         link.get("/x", 10_000)
