@@ -474,7 +474,10 @@ log_requests = Table(
     Column("expires_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Column("size_bytes", Integer),  # unpacked
+    Column("bundle_bytes", Integer),  # of the bundle that is kept, packed; null: none is
     Index("ix_log_requests_device_id_id", "device_id", "id"),
+    Index("ix_log_requests_kept", "fleet_id", "id", "bundle_bytes",
+          sqlite_where=sa.text("bundle_bytes IS NOT NULL"), postgresql_where=sa.text("bundle_bytes IS NOT NULL")),
     Index("ix_log_requests_waiting", "device_id",
           sqlite_where=sa.text("state = 'waiting'"), postgresql_where=sa.text("state = 'waiting'")),
 )  # fmt: skip
@@ -497,6 +500,7 @@ operators = Table(
     # Whom an OpenID provider calls so; null: signs in with a password.
     Column("oidc_issuer", Text),
     Column("oidc_subject", Text),
+    Column("grants_until", Instant),  # after it roles from sign-on hold nothing until the next one; null: for good
     UniqueConstraint("oidc_issuer", "oidc_subject"),
 )  # fmt: skip
 
@@ -530,6 +534,7 @@ begun_sign_ins = Table(
     Column("operator_id", Id, ForeignKey("operators.id"), nullable=False, index=True),
     Column("password_sha256", Text, nullable=False),  # of the password's hash: a changed password ends it
     Column("expires_at", Instant, nullable=False),
+    Column("known", Boolean, nullable=False, server_default=sa.false()),  # begun by a browser the operator is known by
 )  # fmt: skip
 
 sessions = Table(
@@ -550,6 +555,17 @@ known_browsers = Table(
     Column("secret_sha256", Text, primary_key=True),
     Column("operator_id", Id, ForeignKey("operators.id"), primary_key=True, index=True),
     Column("last_used_at", Instant, nullable=False),
+)  # fmt: skip
+
+# What failed to sign in of late, for all replicas; written by failures only, forgotten when it counts no more.
+failed_attempts = Table(
+    "failed_attempts", metadata,
+    Column("rule", Text, primary_key=True),  # which limit counts it
+    Column("key_sha256", Text, primary_key=True),  # of what is counted: an address, a name, a source and a name
+    Column("count", Integer, nullable=False),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
 )  # fmt: skip
 
 # Own roles; the fixed ones are code. Grants and keys refer to a role by its name, which never changes.

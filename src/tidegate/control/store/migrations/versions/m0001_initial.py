@@ -57,6 +57,17 @@ def upgrade() -> None:
     op.create_index("ix_audit_records_chain_action", "audit_records", ["chain", "action"], unique=False)
     op.create_index("ix_audit_records_chain_subject", "audit_records", ["chain", "subject"], unique=False)
     op.create_table(
+        "failed_attempts",
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("key_sha256", sa.Text(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("rule", "key_sha256", name=op.f("pk_failed_attempts")),
+    )
+    op.create_index(op.f("ix_failed_attempts_expires_at"), "failed_attempts", ["expires_at"], unique=False)
+    op.create_table(
         "fleets",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -97,6 +108,7 @@ def upgrade() -> None:
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.Column("oidc_issuer", sa.Text(), nullable=True),
         sa.Column("oidc_subject", sa.Text(), nullable=True),
+        sa.Column("grants_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operators")),
         sa.UniqueConstraint("name", name=op.f("uq_operators_name")),
         sa.UniqueConstraint("oidc_issuer", "oidc_subject", name=op.f("uq_operators_oidc_issuer_oidc_subject")),
@@ -135,6 +147,7 @@ def upgrade() -> None:
         sa.Column("operator_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("password_sha256", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("known", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["operator_id"], ["operators.id"], name=op.f("fk_begun_sign_ins_operator_id")),
         sa.PrimaryKeyConstraint("secret_sha256", name=op.f("pk_begun_sign_ins")),
     )
@@ -463,11 +476,20 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("size_bytes", sa.Integer(), nullable=True),
+        sa.Column("bundle_bytes", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_log_requests_device_id")),
         sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_log_requests_fleet_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_log_requests")),
     )
     op.create_index("ix_log_requests_device_id_id", "log_requests", ["device_id", "id"], unique=False)
+    op.create_index(
+        "ix_log_requests_kept",
+        "log_requests",
+        ["fleet_id", "id", "bundle_bytes"],
+        unique=False,
+        sqlite_where=sa.text("bundle_bytes IS NOT NULL"),
+        postgresql_where=sa.text("bundle_bytes IS NOT NULL"),
+    )
     op.create_index(
         "ix_log_requests_waiting",
         "log_requests",
