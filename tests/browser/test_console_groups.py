@@ -178,7 +178,7 @@ def test_mistakes_and_answers_are_accessible_too(open_window: Opens, size: dict[
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             trouble.append(f"{name}: wider than the window")
 
-    window.go(f"/devices?where={WRONG.replace(' ', '+').replace('=', '%3D')}")
+    window.go(f"/devices?selector={WRONG.replace(' ', '+').replace('=', '%3D')}")
     look("a broken selector")
     window.go("/new-group")
     make(page, "never", 'arch == "arm64" and declared.x != ""')

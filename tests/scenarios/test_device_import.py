@@ -123,7 +123,7 @@ def test_what_is_exported_imports_to_the_same(node: Node, scope: Scope) -> None:
     assert len(lines) == 1 + 1_203
     seen = device_sheet.preview(scope, node, read(text))
     assert (seen.rows, seen.changed, seen.wrong) == (1_203, 0, 0)
-    few = b"".join(device_sheet.export(scope, node, Search(where='tags.site == "plant-1"')))
+    few = b"".join(device_sheet.export(scope, node, Search(selector='tags.site == "plant-1"')))
     assert few.decode().splitlines()[1:] == ["a,floor,yes,1,plant-1"]
 
 
@@ -159,14 +159,14 @@ def test_over_http(node: Node, scope: Scope) -> None:
     assert out.headers["content-type"].startswith("text/csv")
     assert "attachment" in out.headers["content-disposition"]
     assert out.body.decode().splitlines()[1:] == ["a,lab,yes,,plant-7", "b,floor lab,,2,"]
-    assert client.request("GET", "/v1/device-export?where=arch").status == 422
+    assert client.request("GET", "/v1/device-export?selector=arch").status == 422
     made = client.request("POST", "/v1/groups", body={"name": "p", "selector": 'tags.site == "plant-7"'})
     assert (made.status, made.json()["group"]["size"]) == (201, 1)
     changed = client.request("PATCH", "/v1/groups/p", body={"name": "q", "selector": 'tags.site != ""'})
     assert (changed.status, changed.json()["name"]) == (200, "q")
     bad = client.request("PATCH", "/v1/groups/q", body={"selector": "tags.site ="})
     assert (bad.status, bad.json()["errors"][0]["pointer"]) == (422, "/selector")
-    look = client.request("GET", "/v1/device-selection?where=name+startswith+%22a%22&device=b")
+    look = client.request("GET", "/v1/device-selection?selector=name+startswith+%22a%22&device=b")
     assert (look.json()["count"], look.json()["matches"]) == (1, False)
-    listed = client.request("GET", "/v1/devices?where=name+in+(%22a%22,%22c%22)")
+    listed = client.request("GET", "/v1/devices?selector=name+in+(%22a%22,%22c%22)")
     assert [one["name"] for one in listed.json()["items"]] == ["a", "c"]

@@ -104,5 +104,5 @@ def test_groups_selectors_and_sheets(real: LiveNode, run: Run, tmp_path: Path) -
     assert run("group", "change", "plant", "--rename", "plant-7", "--selector", f'{PLANT} and arch == "arm64"')[0] == 0
     listed = data(run, "group", "list")["items"]
     assert [(one["name"], one["size"]) for one in listed] == [("lab", 2), ("plant-7", 1)]
-    found = data(run, "device", "list", "--where", 'arch == "arm64" and tags.site startswith "plant-"')
+    found = data(run, "device", "list", "--selector", 'arch == "arm64" and tags.site startswith "plant-"')
     assert [one["name"] for one in found["items"]] == ["a", "new"]

@@ -258,7 +258,7 @@ def test_a_rollout_without_one_target_is_wrong_usage_before_anything_is_asked(
     run: Operator, target: tuple[str, ...]
 ) -> None:
     refused = run("rollout", "create", "vad", "2", *target)
-    assert (refused.code, "--all, --group, --where and --device" in refused.err) == (USAGE, True)
+    assert (refused.code, "--all, --group, --selector and --device" in refused.err) == (USAGE, True)
 
 
 def test_a_state_that_no_rollout_has_is_not_waited_for(run: Operator) -> None:

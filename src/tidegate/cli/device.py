@@ -20,7 +20,7 @@ from tidegate.wire.operator.groups import Freeze
 from tidegate.wire.operator.tokens import Minted
 
 _LIST = ("name", "presence", "last_seen_at", "agent_version", "tags", "groups", "hold", "waiting_on")
-_FILTERS = ("search", "presence", "group", "where", "tags", "artifact", "version", "held", "cursor")
+_FILTERS = ("search", "presence", "group", "selector", "tags", "artifact", "version", "held", "cursor")
 _SHOWN = ("hardware", "declared_tags", "log_sources")
 
 
@@ -34,7 +34,7 @@ def commands() -> None:
 @click.option("--state", default="active", show_default=True, type=click.Choice(["active", "decommissioned", "all"]))
 @click.option("--presence", type=click.Choice(["online", "offline", "never"]))
 @click.option("--group", default="", help="Only devices of this group.")
-@click.option("--where", default="", metavar="SELECTOR", help="Only devices that it matches: 'arch == \"arm64\"'.")
+@click.option("--selector", default="", help="Only devices that it matches: 'arch == \"arm64\"'.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only devices with this tag; may be repeated.")
 @click.option("--artifact", default="", help="Only devices that run this artifact.")
 @click.option("--version", default="", help="Together with --artifact: only this version.")

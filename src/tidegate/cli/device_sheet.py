@@ -59,14 +59,14 @@ def import_(
 
 
 @click.command()
-@click.option("--where", default="", metavar="SELECTOR", help="Only devices that it matches.")
+@click.option("--selector", default="", help="Only devices that it matches.")
 @click.option("--group", default="", help="Only devices of this group.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="New file to write; standard output without it.")
 @gives(None)
 @pass_cli
-def export(cli: Cli, where: str, group: str, output: Path | None) -> None:
+def export(cli: Cli, selector: str, group: str, output: Path | None) -> None:
     """Devices with their tags and static groups as CSV, which imports to the same."""
-    download = cli.client.devices.export_sheet(where=where, group=group)
+    download = cli.client.devices.export_sheet(selector=selector, group=group)
     if output is not None:
         try:
             cli.out.say(f"{download.save(output):,} bytes in {output}")

@@ -68,7 +68,7 @@ def create(cli: Cli, name: str, devices: Sequence[str], selector: str | None) ->
 @gives(SelectionInfo)
 def preview(cli: Cli, selector: str, device: str) -> None:
     """Show what a selector matches; nothing is made of it."""
-    found = cli.client.call("GET", "/v1/device-selection", query={"where": selector, "device": device})
+    found = cli.client.call("GET", "/v1/device-selection", query={"selector": selector, "device": device})
     more = " …" if found["count"] > len(found["first"]) else ""
     verb = "matches" if found["count"] == 1 else "match"
     said = f"{found['count']:,} {verb}: {', '.join(found['first'])}{more}" if found["count"] else "no device matches"

@@ -40,7 +40,7 @@ def _request_options(function: Callable[..., None]) -> Callable[..., None]:
         click.argument("version", required=False, type=VERSION),
         click.option("--channel", help="The version that this channel points at now, instead of VERSION."),
         click.option("--group", type=GROUP, help="The target: a group."),
-        click.option("--where", metavar="SELECTOR", help="The target: what a selector matches now."),
+        click.option("--selector", help="The target: what a selector matches now."),
         click.option("--device", "devices", multiple=True, type=DEVICE, help="The target: a device; may be repeated."),
         click.option("--all", "everyone", is_flag=True, help="The target: the whole fleet."),
         click.option("--waves", help="Cumulative percentages such as 10,50,100."),
@@ -78,14 +78,14 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
     target: dict[str, Any] = {}
     if options["group"]:
         target["group"] = options["group"]
-    if options["where"]:
-        target["selector"] = options["where"]
+    if options["selector"]:
+        target["selector"] = options["selector"]
     if options["devices"]:
         target["devices"] = list(options["devices"])
     if options["everyone"]:
         target["all"] = True
     if len(target) != 1:
-        raise click.UsageError("give the target, one of --all, --group, --where and --device")
+        raise click.UsageError("give the target, one of --all, --group, --selector and --device")
     if (options["version"] is None) == (options["channel"] is None):
         raise click.UsageError("give VERSION or --channel, one of them")
     named = "version" if options["channel"] is None else "channel"

@@ -310,12 +310,12 @@ class Devices(Noun):
             body=devices_wire.Decommission(confirm=confirm, stop_workloads=stop_workloads),
         )
 
-    def export_sheet(self, *, where: str | Literal[""] = "", group: str | Literal[""] = "") -> Download:
+    def export_sheet(self, *, selector: str | Literal[""] = "", group: str | Literal[""] = "") -> Download:
         """Devices with tags and static groups as CSV, which imports to the same.
 
         GET /v1/device-export; needs `devices.read`
         """
-        return self._download("/v1/device-export", sheets_wire.ExportQuery(where=where, group=group))
+        return self._download("/v1/device-export", sheets_wire.ExportQuery(selector=selector, group=group))
 
     def get(self, device: str) -> devices_wire.DeviceDetailInfo:
         """One device.
@@ -370,7 +370,7 @@ class Devices(Noun):
         search: str = "",
         presence: Literal["online", "offline", "never", ""] = "",
         group: str | Literal[""] = "",
-        where: str | Literal[""] = "",
+        selector: str | Literal[""] = "",
         tags: str = "",
         artifact: str | Literal[""] = "",
         version: str | Literal[""] = "",
@@ -389,7 +389,7 @@ class Devices(Noun):
                 search=search,
                 presence=presence,
                 group=group,
-                where=where,
+                selector=selector,
                 tags=tags,
                 artifact=artifact,
                 version=version,
@@ -434,14 +434,16 @@ class Devices(Noun):
         """
         self._connection.call(type(None), "DELETE", at("/v1/devices/{}/hold", device))
 
-    def rollouts(self, device: str) -> Page[rollouts_wire.AssignmentInfo]:
+    def rollouts(self, device: str) -> Listing[rollouts_wire.AssignmentInfo]:
         """Assignments of one device, the newest first.
 
         GET /v1/devices/{device}/rollouts; needs `rollouts.read`
         """
-        return self._connection.call(Page[rollouts_wire.AssignmentInfo], "GET", at("/v1/devices/{}/rollouts", device))
+        return self._listing(
+            Page[rollouts_wire.AssignmentInfo], at("/v1/devices/{}/rollouts", device), common_wire.ListQuery()
+        )
 
-    def select(self, *, where: str, device: str | Literal[""] = "") -> devices_wire.SelectionInfo:
+    def select(self, *, selector: str, device: str | Literal[""] = "") -> devices_wire.SelectionInfo:
         """How many devices a selector matches, and why one of them does not.
 
         GET /v1/device-selection; needs `devices.read`
@@ -450,7 +452,7 @@ class Devices(Noun):
             devices_wire.SelectionInfo,
             "GET",
             "/v1/device-selection",
-            query=devices_wire.SelectorQuery(where=where, device=device),
+            query=devices_wire.SelectorQuery(selector=selector, device=device),
         )
 
 

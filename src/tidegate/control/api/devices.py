@@ -33,7 +33,7 @@ def _list(call: Call) -> Page[wire.DeviceInfo]:
             text=query.search,
             presence=query.presence or None,
             group=query.group or None,
-            where=query.where,
+            selector=query.selector,
             tags=_tags(query.tags),
             artifact=query.artifact or None,
             version=query.version or None,
@@ -58,7 +58,7 @@ def _counts(call: Call) -> wire.DeviceCounts:
 
 def _select(call: Call) -> wire.SelectionInfo:
     query: wire.SelectorQuery = call.query
-    found = selection.preview(call.scope, call.node, query.where, pointer="/where", device=query.device)
+    found = selection.preview(call.scope, call.node, query.selector, pointer="/selector", device=query.device)
     return wire.SelectionInfo(
         selector=found.selector,
         count=found.count,

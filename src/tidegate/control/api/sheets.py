@@ -76,7 +76,7 @@ def info(found: Figures, *, done: bool) -> wire.ImportInfo:
 
 async def _export(request: Request, scope: Scope, node: Node) -> Response:
     query: wire.ExportQuery = decode_query(wire.ExportQuery, request)
-    search = Search(where=query.where, group=query.group or None)
+    search = Search(selector=query.selector, group=query.group or None)
     pieces = await run_sync(device_sheet.export, scope, node, search)
     return csv_answer(pieces, f"devices-{scope.fleet}.csv")
 

@@ -37,14 +37,14 @@ _MAX_EVENTS = 100
 class Search:
     """Which devices an operator asks for; None and empty leave a question out. `state` None: living and past ones.
 
-    `where` is a selector.
+    `selector` says which, as a text.
     """
 
     state: DeviceState | None = "active"
     text: str = ""
     presence: Presence | None = None
     group: str | None = None
-    where: str = ""
+    selector: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     artifact: str | None = None
     version: str | None = None
@@ -102,7 +102,7 @@ def listed(
     """Devices by name.
 
     Raises:
-        Invalid: the text is too long, or `where` is no selector.
+        Invalid: the text is too long, or `selector` is none.
         NotFound: the group does not exist.
     """
     scope.require("devices.read")
@@ -158,7 +158,7 @@ def _own_and_groups(device: Device, groups: Mapping[str, Hold], now: datetime) -
 
 def _among(tx: Connection, scope: Scope, search: Search) -> tuple[sa.Select[Any], ...]:
     found = [group_store.members(require_group(tx, scope, search.group))] if search.group else []
-    found += [selectors.matching(scope.fleet_id, parse(search.where, "/where"))] if search.where else []
+    found += [selectors.matching(scope.fleet_id, parse(search.selector, "/selector"))] if search.selector else []
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ class DeviceQuery(ListQuery, frozen=True, kw_only=True):
     search: Annotated[str, Meta(max_length=128, description="Part of the name.")] = ""
     presence: Literal["online", "offline", "never", ""] = ""
     group: DeviceName | Literal[""] = ""
-    where: SelectorText | Literal[""] = ""
+    selector: SelectorText | Literal[""] = ""
     tags: Annotated[str, Meta(max_length=2048, description="`key=value`, several with commas: all must be there.")] = ""
     artifact: ArtifactName | Literal[""] = ""
     version: Version | Literal[""] = ""
@@ -33,7 +33,7 @@ class DeviceQuery(ListQuery, frozen=True, kw_only=True):
 class SelectorQuery(OperatorRequest, frozen=True, kw_only=True):
     """`device`: whether this one matches, and if not, why."""
 
-    where: SelectorText
+    selector: SelectorText
     device: DeviceName | Literal[""] = ""
 
 

@@ -24,7 +24,7 @@ class ImportQuery(OperatorRequest, frozen=True, kw_only=True):
 
 
 class ExportQuery(OperatorRequest, frozen=True, kw_only=True):
-    where: SelectorText | Literal[""] = ""
+    selector: SelectorText | Literal[""] = ""
     group: DeviceName | Literal[""] = ""
 
 

@@ -38,7 +38,7 @@ def _search(visit: Visit) -> tuple[Search, str]:
     search = replace(
         chosen,
         group=group or None,
-        where=visit.ask("where").strip(),
+        selector=visit.ask("selector").strip(),
         tags=tags,
         artifact=visit.ask("artifact") or None,
         version=visit.ask("version") or None,
@@ -47,7 +47,7 @@ def _search(visit: Visit) -> tuple[Search, str]:
 
 
 def _chips(visit: Visit, counts: Counts, which: str) -> list[Chip]:
-    kept = [(name, visit.ask(name)) for name in ("q", "where", "group", "artifact", "version") if visit.ask(name)]
+    kept = [(name, visit.ask(name)) for name in ("q", "selector", "group", "artifact", "version") if visit.ask(name)]
     rows = (
         ("", "All", counts.total, ""),
         ("online", "online", counts.online, "online"),
@@ -81,7 +81,7 @@ def listed(visit: Visit) -> Outcome:
         problem, offset = error, 0
         page = devices.listed(visit.scope, visit.node, Search(), limit=SIZE)
     counts = devices.counts(visit.scope, visit.node)
-    asked = [(name, visit.ask(name)) for name in ("q", "where", "group", "artifact", "version", "filter")]
+    asked = [(name, visit.ask(name)) for name in ("q", "selector", "group", "artifact", "version", "filter")]
     return Show(
         "devices.html",
         "Devices",
@@ -93,7 +93,7 @@ def listed(visit: Visit) -> Outcome:
             "chips": _chips(visit, counts, which),
             "groups": _groups(visit),
             "asked": dict(asked),
-            "caret": caret(visit.ask("where").strip()),
+            "caret": caret(visit.ask("selector").strip()),
         },
         problem=problem,
     )

@@ -57,7 +57,7 @@ def carry_out(visit: Visit) -> Outcome:
 
 def export(visit: Visit) -> Outcome:
     """The whole fleet, or what the Devices page was asked for."""
-    search = Search(where=visit.ask("where").strip(), group=visit.ask("group") or None)
+    search = Search(selector=visit.ask("selector").strip(), group=visit.ask("group") or None)
     pieces = device_sheet.export(visit.scope, visit.node, search)
     name = f"devices-{visit.scope.fleet}.csv"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
