@@ -12,6 +12,7 @@ from sqlalchemy import event
 from starlette.applications import Starlette
 
 from tidegate.control.api.edge import Edge
+from tidegate.control.app import operator_app
 from tidegate.control.console import app as console_app
 from tidegate.control.console import cookies, guard, live
 from tidegate.control.console.pages import PAGES
@@ -156,6 +157,22 @@ def test_every_answer_has_the_policy_and_is_kept_by_nobody(node: Node, person: P
         if answer.status == 200:
             assert answer.headers["cache-control"] == "no-store"
         assert b"Traceback" not in answer.body
+
+
+def test_what_is_not_there_is_a_page_to_browsers_and_a_problem_to_programs(node: Node, person: Person) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    anybody = Client(operator_app(node))
+    for path in ("/v1", "/v1/", "/v1/nothing", "/nothing"):
+        for headers in ({"accept": "application/json"}, {"accept": "*/*"}, {}):
+            answer = anybody.request("GET", path, headers=headers)
+            assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json"), path
+            assert answer.json()["detail"] == f"cannot find {path}"
+    of_api = anybody.request("GET", "/v1/nothing", headers=browser)
+    assert (of_api.status, of_api.headers["content-type"]) == (404, "application/problem+json")
+    shown = person.ask("GET", "/nothing", **browser)
+    assert shown.status == 404
+    assert b"cannot find a page at /nothing" in shown.body
+    assert anybody.request("GET", "/nothing", headers=browser).headers["location"].startswith("/signin")
 
 
 def test_the_fleet_of_a_cookie_is_shown_only_to_who_sees_it(node: Node) -> None:

@@ -47,12 +47,18 @@ def routes(node: Node) -> list[BaseRoute]:
 
 
 class _Nowhere(Route):
-    """Every address that a browser may look at; what belongs to the API, and other methods, are answered there."""
+    """Every address that a browser may look at; programs, the API's own paths and other methods get a problem."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["path"].startswith("/v1/") or scope.get("method") not in ("GET", "HEAD"):
+        of_api = scope["path"] == "/v1" or scope["path"].startswith("/v1/")
+        if of_api or scope.get("method") not in ("GET", "HEAD") or not _takes_pages(scope):
             return Match.NONE, {}
         return super().matches(scope)
+
+
+def _takes_pages(scope: Scope) -> bool:
+    """Browsers name HTML when they ask for a page; programs name JSON, or nothing in particular."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope.get("headers", ()))
 
 
 async def _nowhere(node: Node, request: Request) -> Response:
