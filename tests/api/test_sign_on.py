@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -17,17 +18,20 @@ import sqlalchemy as sa
 from starlette.applications import Starlette
 
 from tidegate.control import openid, settings
+from tidegate.control.api import table
+from tidegate.control.api.operations import routes as api_routes
 from tidegate.control.console import app as console_app
 from tidegate.control.console import cookies
 from tidegate.control.domain.sign_on import operator_names
 from tidegate.control.openid import Provider
-from tidegate.control.services import people, sessions, sign_on
+from tidegate.control.services import api_keys, people, sessions, sign_on
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
 from tidegate.control.services.sign_in import SignedIn, Visitor
 from tidegate.control.services.sign_on import Answer
 from tidegate.control.settings_oidc import Oidc, OidcRole
-from tidegate.control.store.schema import audit_records, operators
+from tidegate.control.store import people as people_store
+from tidegate.control.store.schema import audit_records, operator_roles, operators
 from tidegate.errors import (
     Conflict,
     Forbidden,
@@ -41,7 +45,7 @@ from tidegate.errors import (
 )
 from tidegate.testing import openid as testing
 from tidegate.testing.asgi import Client
-from tidegate.testing.node import admin_scope
+from tidegate.testing.node import admin_scope, api_key
 from tidegate.testing.openid import Lies, LyingProvider, new_key
 
 HERE = Visitor("test", "192.0.2.1")
@@ -194,6 +198,90 @@ def test_who_signs_on_has_no_password_and_no_roles_given_here(at: Node, liar: Ly
     people.disable_operator(scope, at, "olga")
     with pytest.raises(Unauthenticated, match="disabled"):
         _sign_on(at, liar)
+
+
+def _lapse(node: Node, name: str, by: timedelta) -> None:
+    """As if `by` had passed since their sign-on."""
+    with node.db.write() as tx:
+        operator = people_store.operator_by_name(tx, name)
+        assert operator is not None
+        assert operator.grants_until is not None
+        people_store.set_grants_until(tx, operator.id, operator.grants_until - by)
+
+
+def test_who_is_gone_at_the_provider_loses_keys_and_sessions_after_the_days(at: Node, liar: LyingProvider) -> None:
+    liar.lies.claims = {"groups": ["fleet-admins"]}
+    signed_in, _ = _sign_on(at, liar)
+    scope = sessions.scope_in(at, signed_in.operator.identity(), None)
+    key, secret = api_keys.create_api_key(scope, at, name="ci", role="operator", every_fleet=False, expires_days=None)
+    made_by_local = api_key(at, "viewer", name="local")
+
+    def listed() -> Any:
+        return next(one for one in api_keys.list_api_keys(scope, at).items if one.id == key.id)
+
+    _lapse(at, "olga", timedelta(days=30) - timedelta(minutes=5))
+    assert sessions.authenticate(at, f"Bearer {secret}").actor.name == "ci"
+    assert listed().state(at.clock.now()) == "valid"
+
+    _lapse(at, "olga", timedelta(minutes=6))
+    with pytest.raises(Unauthenticated, match="has not signed on for too long") as refused:
+        sessions.authenticate(at, f"Bearer {secret}")
+    assert refused.value.type == "api-key-lapsed"
+    assert "olga" not in refused.value.detail
+    assert listed().state(at.clock.now()) == "lapsed"
+    assert sessions.session(at, signed_in.session_secret) is None
+    assert sessions.authenticate(at, f"Bearer {made_by_local}").actor.name == "local"  # has a password here
+
+    liar.lies.claims = {"groups": []}  # signing on without roles brings nothing back
+    with pytest.raises(Forbidden):
+        _sign_on(at, liar)
+    with at.db.read() as tx:
+        assert not list(tx.scalars(sa.select(operator_roles.c.role).join(operators).where(operators.c.name == "olga")))
+    liar.lies.claims = {"groups": ["fleet-admins"]}
+    again, _ = _sign_on(at, liar)
+    assert sessions.session(at, again.session_secret) is not None
+    assert sessions.authenticate(at, f"Bearer {secret}").actor.name == "ci"
+
+
+@on_sqlite
+def test_pages_and_lists_say_until_when_roles_from_sign_on_count(at: Node, liar: LyingProvider) -> None:
+    liar.lies.claims = {"groups": ["fleet-admins"]}
+    olga, _ = _sign_on(at, liar)
+    liar.lies.claims = {"groups": ["fleet-admins"], "sub": "sub-2", "preferred_username": "otto"}
+    otto, _ = _sign_on(at, liar)
+    scope = sessions.scope_in(at, otto.operator.identity(), None)
+    api_keys.create_api_key(scope, at, name="ci", role="viewer", every_fleet=False, expires_days=None)
+
+    def told(path: str) -> str:
+        headers = {"cookie": f"{cookies.SESSION_COOKIE}={olga.session_secret}"}
+        answer = Client(Starlette(routes=console_app.routes(at))).request("GET", path, headers=headers)
+        assert answer.status == 200
+        return answer.body.decode()
+
+    assert "count until" in told("/users/otto")
+    assert "unless otto signs on" in told("/api-keys")
+    _lapse(at, "otto", timedelta(days=31))
+    assert "until they sign on again" in told("/users/otto")
+    assert "does nothing until otto signs on" in told("/api-keys")
+    assert "has to sign on" in told("/users")
+    listing = Client(Starlette(routes=api_routes(at, table.calls())), bearer=olga.session_secret)
+    key = listing.request("GET", "/v1/api-keys").json()["items"][0]
+    assert key["state"] == "lapsed"
+    assert key["lapses_at"] == listing.request("GET", "/v1/operators/otto").json()["grants_until"]
+
+
+@on_sqlite
+def test_never_has_to_be_said(at: Node, liar: LyingProvider) -> None:
+    assert at.settings.oidc is not None
+    _sign_on(at, liar)
+    _sign_on(_with(at, msgspec.structs.replace(at.settings.oidc, grants_days="never")), liar)
+    with at.db.read() as tx:
+        assert tx.scalar(sa.select(operators.c.grants_until)) is None
+    text = '[oidc]\nissuer = "https://i"\nclient_id = "c"\nunmapped = "viewer"\ngrants_days = '
+    for wrong in ("0", '"always"', "-1", "1.5"):
+        with pytest.raises(Invalid, match="grants_days"):
+            settings.parse(text + wrong, folder=at.settings.data_dir)
+    assert settings.parse(text + '"never"', folder=at.settings.data_dir).oidc is not None
 
 
 @on_sqlite

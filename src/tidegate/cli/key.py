@@ -29,7 +29,7 @@ def commands() -> None:
 def list_(cli: Cli, limit: int, cursor: str) -> None:
     """The keys that reach the fleet, the oldest first."""
     answer = cli.client.call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor})
-    columns = ("id", "name", "role", "fleet", "created_by", "state", "expires_at", "last_used_at")
+    columns = ("id", "name", "role", "fleet", "created_by", "state", "expires_at", "lapses_at", "last_used_at")
     cli.out.page(answer, columns)
 
 

@@ -39,7 +39,10 @@ def list_(cli: Cli, limit: int, cursor: str) -> None:
     rows = [
         {**item, "roles": [f"{r['role']}@{r.get('fleet', '*')}" for r in item["roles"]]} for item in answer["items"]
     ]
-    cli.out.page(answer if cli.out.as_json else {**answer, "items": rows}, ("name", "roles", "disabled", "created_at"))
+    cli.out.page(
+        answer if cli.out.as_json else {**answer, "items": rows},
+        ("name", "roles", "disabled", "grants_until", "created_at"),
+    )
 
 
 @commands.command()

@@ -61,7 +61,7 @@ def _kind(kind: Any) -> str:
         return f"list of {_kind(typing.get_args(kind)[0])}"
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
-    if isinstance(kind, types.UnionType):
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
         return " or ".join("nothing" if part is type(None) else _kind(part) for part in typing.get_args(kind))
     if issubclass(kind, msgspec.Struct):
         return "table"

@@ -180,6 +180,8 @@ def _operator(detail: OperatorDetail) -> wire.OperatorInfo:
         roles=_roles(detail.roles),
         created_at=operator.created_at,
         disabled=operator.disabled_at is not None,
+        signs_on=operator.sign_on is not None,
+        grants_until=operator.grants_until,
     )
 
 
@@ -195,6 +197,7 @@ def _key(call: Call, key: ApiKey, now: datetime) -> wire.ApiKeyInfo:
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
         state=key.state(now),
+        lapses_at=None if key.maker is None else key.maker.grants_until,
     )
 
 

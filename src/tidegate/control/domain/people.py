@@ -31,6 +31,12 @@ class Operator:
     grants: tuple[Grant, ...]
     #: Issuer and subject of who signs on through a provider; None: signs in with a password.
     sign_on: tuple[str, str] | None = None
+    #: Until when roles from sign-on count without another one; None: for good.
+    grants_until: datetime | None = None
+
+    def lapsed(self, now: datetime) -> bool:
+        """Whether they have not signed on for so long that their roles, and the API keys they made, do nothing."""
+        return self.grants_until is not None and now >= self.grants_until
 
     def identity(self, session: str | None = None) -> Identity:
         return Identity(Actor("user", self.name), self.grants, self.name, self.id, session)
@@ -56,7 +62,7 @@ class SessionRecord:
         return now < self.expires_at and now < self.last_used_at + SESSION_IDLE
 
 
-KeyState = Literal["valid", "suspended", "expired", "revoked"]
+KeyState = Literal["valid", "suspended", "lapsed", "expired", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +76,21 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
-    #: What its maker holds now; None: they are disabled, and the key does nothing until they are enabled again.
-    maker: tuple[Grant, ...] | None = None
+    #: Who made it, as they are now: the key does nothing while they are disabled, or have not signed on for too long.
+    maker: Operator | None = None
 
     def state(self, now: datetime) -> KeyState:
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and now >= self.expires_at:
             return "expired"
-        return "suspended" if self.maker is None else "valid"
+        if self.maker is None or self.maker.disabled_at is not None:
+            return "suspended"
+        return "lapsed" if self.maker.lapsed(now) else "valid"
 
     def identity(self) -> Identity:
-        return Identity(Actor("apikey", self.name), (self.grant,), self.created_by, maker=self.maker or ())
+        maker = () if self.maker is None else self.maker.grants
+        return Identity(Actor("apikey", self.name), (self.grant,), self.created_by, maker=maker)
 
 
 def check_password(name: str, password: str) -> None:

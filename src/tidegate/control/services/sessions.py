@@ -24,6 +24,12 @@ from tidegate.ids import ApiKeyId
 
 log = structlog.get_logger()
 
+#: Why a key that is neither revoked nor expired does nothing.
+_STOPPED = {
+    "suspended": "the operator who made it is disabled; make a new key, or have them enabled",
+    "lapsed": "the operator who made it has not signed on for too long; it goes on when they do, or make a new key",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -119,7 +125,7 @@ def sign_out(node: Node, session_secret: str) -> None:
 
 
 def session(node: Node, session_secret: str) -> Session | None:
-    """The living session with this secret, of an operator who is not disabled."""
+    """The living session with this secret, of an operator who is neither disabled nor has to sign on again."""
     if not session_secret.startswith(secrets.SESSION_PREFIX) or len(session_secret) > 128:
         return None
     hashed = secrets.digest(session_secret)
@@ -127,7 +133,7 @@ def session(node: Node, session_secret: str) -> Session | None:
         now = engine.now(tx)
         record = store.session_by_secret(tx, hashed)
         operator = people.operator_by_id(tx, record.operator_id) if record and record.living(now) else None
-    if record is None or operator is None or operator.disabled_at is not None:
+    if record is None or operator is None or operator.disabled_at is not None or operator.lapsed(now):
         return None
     if now - record.last_used_at >= TOUCH_AFTER:
         _touch(node, lambda tx: store.touch_session(tx, hashed, now))
@@ -147,7 +153,8 @@ def authenticate(node: Node, authorization: str) -> Identity:
     """Whose credential an Authorization header carries: an API key, or a session begun by the command line.
 
     Raises:
-        Unauthenticated: none, an unknown, revoked or expired one.
+        Unauthenticated: none, an unknown, revoked or expired one; or a key whose maker is disabled, or has to sign on
+            again, which is said.
     """
     kind, _, secret = authorization.partition(" ")
     if kind.lower() == "bearer" and len(secret) <= 128 and secret.isascii():
@@ -169,8 +176,11 @@ def _api_key(node: Node, secret: str) -> Identity | None:
     with node.db.read() as tx:
         now = engine.now(tx)
         key = api_keys.api_key_by_secret(tx, secrets.digest(secret))
-    if key is None or key.state(now) != "valid":
+    state = "revoked" if key is None else key.state(now)
+    if key is None or state in ("revoked", "expired"):
         return None
+    if state != "valid":  # who has the secret is told what to do; who made the key is not theirs to learn
+        raise Unauthenticated(f"cannot use the API key {key.name}: {_STOPPED[state]}", type=f"api-key-{state}")
     if key.last_used_at is None or now - key.last_used_at >= TOUCH_AFTER:
         _touch(node, lambda tx: api_keys.touch_api_key(tx, ApiKeyId(key.id), now))
     return key.identity()

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hmac
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -164,9 +165,11 @@ def _in_one_transaction(
             name = _free_name(tx, operator_names(claims.get(oidc.name_claim), oidc.issuer, who))
             operator_id = people.insert_operator(tx, name, "", engine.now(tx), sign_on=(oidc.issuer, who))
             people.replace_grants(tx, operator_id, grants)
+            people.set_grants_until(tx, operator_id, _until(oidc, engine.now(tx)))
             data: dict[str, object] = {"issuer": oidc.issuer, "subject": who, "roles": _told(given)}
             audit.record_node(tx, _ACTOR, action="operator.create", subject=f"user:{name}", data=data)
             return people.operator_by_id(tx, operator_id)
+        people.set_grants_until(tx, operator.id, _until(oidc, engine.now(tx)))
         if set(grants) != set(operator.grants):
             people.replace_grants(tx, operator.id, grants)
             # What was taken ends at once, in every browser.
@@ -174,6 +177,11 @@ def _in_one_transaction(
             data = {"roles": _told(given), "sessions_ended": ended}
             audit.record_node(tx, _ACTOR, action="operator.set-roles", subject=f"user:{operator.name}", data=data)
         return people.operator_by_id(tx, operator.id) if grants else None
+
+
+def _until(oidc: Oidc, now: datetime) -> datetime | None:
+    """When roles given now stop to count unless they sign on again."""
+    return None if oidc.grants_days == "never" else now + timedelta(days=oidc.grants_days)
 
 
 def _grants(tx: Connection, given: tuple[Mapped, ...]) -> tuple[Grant, ...]:

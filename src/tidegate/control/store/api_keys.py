@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from tidegate.control.domain.access import Grant
-from tidegate.control.domain.people import ApiKey
+from tidegate.control.domain.people import ApiKey, Operator
 from tidegate.control.store import people, roles
 from tidegate.control.store.schema import api_keys
 from tidegate.ids import ApiKeyId, FleetId
@@ -78,11 +78,11 @@ def _one_key(tx: Connection, chosen: sa.ColumnElement[bool]) -> ApiKey | None:
 
 def _keys(tx: Connection, query: sa.Select[Any]) -> list[ApiKey]:
     rows = tx.execute(roles.with_permissions(query, api_keys.c.role)).all()
-    makers = people.standing(tx, {row.created_by for row in rows})
+    makers = people.operators_by_name(tx, {row.created_by for row in rows})
     return [_key(row, makers.get(row.created_by)) for row in rows]
 
 
-def _key(row: Row[Any], maker: tuple[Grant, ...] | None) -> ApiKey:
+def _key(row: Row[Any], maker: Operator | None) -> ApiKey:
     return ApiKey(
         id=ApiKeyId(row.id),
         name=row.name,

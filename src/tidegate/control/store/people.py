@@ -68,6 +68,10 @@ def set_disabled(tx: Connection, operator_id: OperatorId, at: datetime | None) -
     tx.execute(sa.update(operators).where(operators.c.id == operator_id).values(disabled_at=at))
 
 
+def set_grants_until(tx: Connection, operator_id: OperatorId, until: datetime | None) -> None:
+    tx.execute(sa.update(operators).where(operators.c.id == operator_id).values(grants_until=until))
+
+
 def replace_grants(tx: Connection, operator_id: OperatorId, grants: Iterable[Grant]) -> None:
     tx.execute(sa.delete(operator_roles).where(operator_roles.c.operator_id == operator_id))
     rows = [{"operator_id": operator_id, "role": grant.role, "fleet_id": grant.fleet_id} for grant in grants]
@@ -88,16 +92,13 @@ def lock_administrators(tx: Connection) -> list[OperatorId]:
     return [OperatorId(row) for row in tx.scalars(engine.for_update(statement))]
 
 
-def standing(tx: Connection, names: Collection[str]) -> dict[str, tuple[Grant, ...]]:
-    """What the operators of these names hold; who is disabled, or unknown, is left out."""
+def operators_by_name(tx: Connection, names: Collection[str]) -> dict[str, Operator]:
+    """Those of these names that there are."""
     if not names:
         return {}
-    query = sa.select(operators.c.id, operators.c.name).where(
-        operators.c.name.in_(names), operators.c.disabled_at.is_(None)
-    )
-    found = {row.id: row.name for row in tx.execute(query)}
-    grants = _grants(tx, list(found))
-    return {name: grants.get(number, ()) for number, name in found.items()}
+    rows = tx.execute(sa.select(operators).where(operators.c.name.in_(names))).all()
+    grants = _grants(tx, [row.id for row in rows])
+    return {row.name: _operator(row, grants.get(row.id, ())) for row in rows}
 
 
 def _one_operator(tx: Connection, chosen: sa.ColumnElement[bool], lock: bool) -> Operator | None:
@@ -128,4 +129,5 @@ def _operator(row: Row[Any], grants: tuple[Grant, ...]) -> Operator:
         disabled_at=row.disabled_at,
         grants=grants,
         sign_on=None if row.oidc_issuer is None else (row.oidc_issuer, row.oidc_subject),
+        grants_until=row.grants_until,
     )

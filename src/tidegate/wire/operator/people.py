@@ -100,6 +100,10 @@ class OperatorInfo(Struct, frozen=True):
     roles: tuple[RoleGrant, ...]
     created_at: datetime
     disabled: bool
+    #: Signs on through the OpenID provider, and has no password here.
+    signs_on: bool
+    #: Until when their roles, and the API keys they made, count without another sign-on; null: for good.
+    grants_until: datetime | None
 
 
 class OperatorCreated(Struct, frozen=True):
@@ -136,7 +140,7 @@ class WhoAmI(Struct, frozen=True):
 class NewApiKey(OperatorRequest, frozen=True, kw_only=True):
     """A key for the fleet asked for or, with `every_fleet`, for all; without `expires_days` it does not expire.
 
-    It never does more than its maker may at that moment, and nothing while they are disabled.
+    It never does more than its maker may at that moment, and nothing while they are disabled or have to sign on again.
     """
 
     name: OperatorName
@@ -155,8 +159,10 @@ class ApiKeyInfo(Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
-    #: suspended: its maker is disabled.
-    state: Literal["valid", "suspended", "expired", "revoked"]
+    #: suspended: its maker is disabled; lapsed: they have not signed on for too long.
+    state: Literal["valid", "suspended", "lapsed", "expired", "revoked"]
+    #: When it lapses unless its maker signs on before; null: they sign in with a password, or nothing lapses.
+    lapses_at: datetime | None
 
 
 class ApiKeyCreated(Struct, frozen=True):

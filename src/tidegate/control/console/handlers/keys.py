@@ -16,7 +16,7 @@ from tidegate.wire.operator.people import NewApiKey
 SIZE = 50
 EXPIRIES = (("30", "30 d"), ("90", "90 d"), ("365", "1 year"), ("", "never"))
 #: Look and words of a key's state.
-STATES = {"valid": "valid", "suspended": "held", "expired": "expired", "revoked": "decommissioned"}
+STATES = {"valid": "valid", "suspended": "held", "lapsed": "held", "expired": "expired", "revoked": "decommissioned"}
 
 
 def listed(visit: Visit) -> Outcome:
