@@ -254,6 +254,14 @@ def test_one_that_takes_too_long_is_ended() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_one_that_has_closed_its_output_and_hangs_is_ended() -> None:
+    hangs = "import os, sys, time; sys.stdin.buffer.read(); os.close(1); time.sleep(30)"
+    began = time.monotonic()
+    with pytest.raises(NoVerdict, match="longer than 1 s"):
+        check([b"{}"], max_seconds=1, program=(sys.executable, "-I", "-c", hangs))
+    assert time.monotonic() - began < 60
+
+
 def _slowly() -> Any:
     """Bytes that do not come to an end by themselves."""
     waits = threading.Event()

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -15,14 +15,14 @@ from tidegate.control.sbom.verdict import Verdict
 #: From start to verdict, on the clock of the wall.
 MAX_SECONDS = 60.0
 _MAX_ANSWER_BYTES = 64 << 20
-_PROGRAM = (sys.executable, "-I", "-m", "tidegate.control.sbom.child")
+PROGRAM = (sys.executable, "-I", "-m", "tidegate.control.sbom.child")
 
 
 class NoVerdict(Exception):
     """The check ended without one: out of time, out of memory, or killed; the message says which."""
 
 
-def check(pieces: Iterable[bytes], *, max_seconds: float = MAX_SECONDS) -> Verdict:
+def check(pieces: Iterable[bytes], *, max_seconds: float = MAX_SECONDS, program: Sequence[str] = PROGRAM) -> Verdict:
     """What the child process says about these bytes.
 
     Raises:
@@ -31,7 +31,7 @@ def check(pieces: Iterable[bytes], *, max_seconds: float = MAX_SECONDS) -> Verdi
     """
     # No environment: nothing that the node was told in one reaches a process that reads what anybody sent.
     with subprocess.Popen(
-        _PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
     ) as child:
         late = threading.Event()
 
@@ -43,13 +43,13 @@ def check(pieces: Iterable[bytes], *, max_seconds: float = MAX_SECONDS) -> Verdi
         timer.start()
         try:
             answer = _exchange(child, pieces)
+            code = child.wait()  # while the timer runs: one that has closed its output may still hang
         except BaseException:
             child.kill()
             raise
         finally:
             timer.cancel()
             timer.join()
-        code = child.wait()
     if late.is_set():
         raise NoVerdict(f"it took longer than {max_seconds:g} s")
     if code != 0:
