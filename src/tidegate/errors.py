@@ -2,12 +2,17 @@
 
 Hostile or mistaken input (`Refused` and its kinds), a broken world (`Unavailable`) and our own bug (`Defect`) never
 share an `except`. Messages start with what cannot be done ("cannot resume a rollout that is completed"), name the
-thing, and carry no secret. Status codes are given at the edge only (control/problems.py).
+thing, and carry no secret. Each kind has one status code (problems.py), given and read at the edges only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+__all__ = [
+    "Conflict", "Defect", "FieldError", "Forbidden", "Invalid", "Malformed", "MethodNotAllowed", "NotFound", "Refused",
+    "TidegateError", "TooLarge", "TooMany", "Unauthenticated", "Unavailable", "Untrusted",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,22 @@ class Refused(TidegateError):
     """The request cannot be carried out as asked; asking again unchanged gives the same answer."""
 
     type = "refused"
+
+
+class Malformed(Refused):
+    """Not the syntax that was promised: broken JSON, a missing content type, a path that does not decode."""
+
+    type = "malformed"
+
+
+class MethodNotAllowed(Refused):
+    """The path exists; `allowed` are its methods."""
+
+    type = "method-not-allowed"
+
+    def __init__(self, detail: str, allowed: tuple[str, ...] = (), *, type: str | None = None) -> None:
+        super().__init__(detail, type=type)
+        self.allowed = allowed
 
 
 class Invalid(Refused):

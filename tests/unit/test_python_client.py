@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+import tidegate.client
+from tidegate import errors, problems
 from tidegate.client import (
     Client,
     Conflict,
+    Defect,
     Forbidden,
     Invalid,
     NotFound,
@@ -23,7 +27,7 @@ from tidegate.client import (
 )
 from tidegate.client.upload import BrokenOff
 from tidegate.testing.tls_server import Asked, Handler, Pki, TlsServer, answer, http, refusal
-from tidegate.wire.problem import ProblemField
+from tidegate.wire.problem import Problem, ProblemField
 
 ALIVE = answer({"alive": True})
 
@@ -103,6 +107,24 @@ def test_problems_are_the_errors_that_they_were(pki: Pki) -> None:
                 assert [(one.pointer, one.detail) for one in raised.value.errors] == [("/name", "is missing")]
 
 
+def test_every_kind_of_error_comes_back_as_itself_and_is_part_of_the_client() -> None:
+    given = {"TooMany": {"retry_after_seconds": 7}, "Forbidden": {"permission": "rollouts.write"}}
+    # Not told apart by their status: 422 is what breaks a rule.
+    becomes = {"Refused": Invalid, "Untrusted": Invalid, "TidegateError": Defect}
+    for name in errors.__all__:
+        kind = getattr(tidegate.client, name)
+        assert kind is getattr(errors, name)
+        if not issubclass(kind, TidegateError):
+            continue
+        error = kind("cannot do this", type="of-its-own", **given.get(name, {}))
+        problem = problems.problem_of(error)
+        back = problems.error_of(msgspec.json.decode(msgspec.json.encode(problem), type=Problem))
+        assert type(back) is becomes.get(name, kind), name
+        assert (back.type, back.detail) == ("of-its-own", "cannot do this")
+        for field, value in given.get(name, {}).items():
+            assert getattr(back, field) == value
+
+
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
@@ -110,6 +132,7 @@ def test_problems_are_the_errors_that_they_were(pki: Pki) -> None:
         (http(200, b'{"alive": "perhaps"}'), "cannot read the answer"),
         (http(502, b"<html>", "text/html"), "status 502 without a problem"),
         (http(302, b"", location="https://elsewhere"), "status 302 without a problem"),
+        (http(303, b"", location="https://elsewhere/signin"), "status 303 without a problem"),
         (http(500, b"{", "application/problem+json"), "cannot read the problem"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "cannot receive the answer"),
         (b"nonsense\r\n\r\n", "cannot reach"),

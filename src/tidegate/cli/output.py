@@ -37,6 +37,7 @@ from tidegate.errors import (
     Unavailable,
     Untrusted,
 )
+from tidegate.problems import problem_of
 from tidegate.wire.operator.common import Page
 from tidegate.wire.problem import ProblemField
 
@@ -194,14 +195,15 @@ class Output:
 
 
 def _refusal(error: TidegateError, suggestions: Sequence[str]) -> Refusal:
+    problem = problem_of(error)
     return Refusal(
-        type=f"/problems/{error.type}",
-        title=error.type.replace("-", " ").capitalize(),
-        detail=error.detail,
+        type=problem.type,
+        title=problem.title,
+        detail=problem.detail,
         exit_code=exit_code(error),
-        permission=error.permission if isinstance(error, Forbidden) else "",
-        errors=tuple(ProblemField(e.pointer, e.detail) for e in error.errors) if isinstance(error, Invalid) else (),
-        retry_after_seconds=error.retry_after_seconds if isinstance(error, TooMany | Unavailable) else 0,
+        permission=problem.permission,
+        errors=problem.errors,
+        retry_after_seconds=problem.retry_after_seconds,
         suggestions=tuple(suggestions),
     )
 

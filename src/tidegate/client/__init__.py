@@ -8,25 +8,10 @@
 Answers are the structs of `tidegate.wire.operator`; what the node refuses is raised as one of the errors below.
 """
 
+from tidegate import errors
 from tidegate.client.answers import Download, Listing
 from tidegate.client.client import Client
-from tidegate.errors import (
-    Conflict,
-    Defect,
-    FieldError,
-    Forbidden,
-    Invalid,
-    NotFound,
-    Refused,
-    TidegateError,
-    TooLarge,
-    TooMany,
-    Unauthenticated,
-    Unavailable,
-    Untrusted,
-)
+from tidegate.errors import *  # noqa: F403 - every kind of error is part of the client
 
-__all__ = [
-    "Client", "Conflict", "Defect", "Download", "FieldError", "Forbidden", "Invalid", "Listing", "NotFound", "Refused",
-    "TidegateError", "TooLarge", "TooMany", "Unauthenticated", "Unavailable", "Untrusted",
-]  # fmt: skip
+__all__ = ["Client", "Download", "Listing"]
+__all__ += errors.__all__

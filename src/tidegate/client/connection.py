@@ -18,9 +18,9 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from tidegate import __version__
-from tidegate.client.problems import as_error
 from tidegate.client.words import certificate_error, in_words
 from tidegate.errors import Invalid, NotFound, TidegateError, TooMany, Unavailable, Untrusted
+from tidegate.problems import error_of
 from tidegate.wire.problem import PROBLEM_JSON, Problem
 
 T = TypeVar("T")
@@ -165,11 +165,11 @@ def _whole(response: Response, most: int, path: str) -> bytes:
 
 def _refusal(response: Response, path: str) -> TidegateError:
     data = _whole(response, PROBLEM_MAX_BYTES, path)
-    if 300 <= response.status < 400:
-        return NotFound(f"cannot find a call of the API at {path}: it leads elsewhere, as pages do")
+    if response.status == 303 and response.headers.get("location", "").startswith("/signin"):
+        return NotFound(f"cannot find a call of the API at {path}: it is a page of the console")
     if response.headers.get("content-type", "").split(";")[0] != PROBLEM_JSON:
         return Unavailable(f"cannot use the answer to {path}: status {response.status} without a problem")
     try:
-        return as_error(msgspec.json.decode(data, type=Problem))
+        return error_of(msgspec.json.decode(data, type=Problem))
     except msgspec.MsgspecError:
         return Unavailable(f"cannot read the problem that answers {path}: status {response.status}")

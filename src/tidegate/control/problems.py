@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: the only place that gives them status codes (SPEC section 13).
+"""Errors as the node answers them: RFC 9457 problems (SPEC section 13).
 
 A leaf of both edges: the operator API and the device channel answer alike.
 """
@@ -12,58 +12,26 @@ import sqlalchemy.exc
 import structlog
 from starlette.responses import Response
 
+from tidegate import problems
 from tidegate.errors import (
     Conflict,
     Defect,
     FieldError,
-    Forbidden,
     Invalid,
-    NotFound,
-    Refused,
+    MethodNotAllowed,
     TidegateError,
-    TooLarge,
     TooMany,
     Unauthenticated,
     Unavailable,
-    Untrusted,
 )
-from tidegate.wire.problem import PROBLEM_JSON, Problem, ProblemField
+from tidegate.problems import status_of
+from tidegate.wire.problem import PROBLEM_JSON, Problem
+
+__all__ = ["headers_of", "invalid_from", "problem_of", "refuse_nul", "respond", "status_of", "understood"]
 
 log = structlog.get_logger()
 
 
-class Malformed(Refused):
-    """Not the syntax that was promised: broken JSON, a missing content type, a path that does not decode."""
-
-    type = "malformed"
-
-
-class MethodNotAllowed(Refused):
-    """The path exists; `allowed` are its methods."""
-
-    type = "method-not-allowed"
-
-    def __init__(self, detail: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(detail)
-        self.allowed = allowed
-
-
-# The first that fits; the root of each family comes after its kinds.
-_STATUS: tuple[tuple[type[TidegateError], int], ...] = (
-    (Malformed, 400),
-    (Unauthenticated, 401),
-    (Forbidden, 403),
-    (NotFound, 404),
-    (MethodNotAllowed, 405),
-    (Conflict, 409),
-    (TooLarge, 413),
-    (Invalid, 422),
-    (TooMany, 429),
-    (Refused, 422),
-    (Untrusted, 422),
-    (Unavailable, 503),
-    (Defect, 500),
-)
 _SPOKEN = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
 _FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
@@ -72,25 +40,13 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _JSON = msgspec.json.Encoder()
 
 
-def status_of(error: TidegateError) -> int:
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
 def problem_of(error: TidegateError) -> Problem:
     """What the other side is told. A defect says nothing of the inside."""
-    status = status_of(error)
-    detail = error.detail if status != 500 else "cannot carry this out: an internal error, written to the node's log"
-    retry = error.retry_after_seconds if isinstance(error, TooMany | Unavailable) else 0
-    return Problem(
-        type=f"/problems/{error.type}",
-        title=error.type.replace("-", " ").capitalize(),
-        status=status,
-        detail=detail,
-        permission=error.permission if isinstance(error, Forbidden) else "",
-        errors=tuple(ProblemField(e.pointer, e.detail) for e in error.errors) if isinstance(error, Invalid) else (),
-        retry_after_seconds=retry,
-        stop_workloads=bool(getattr(error, "stop_workloads", False)),
-    )
+    problem = problems.problem_of(error)
+    if problem.status != 500:
+        return problem
+    hidden = "cannot carry this out: an internal error, written to the node's log"
+    return msgspec.structs.replace(problem, detail=hidden)
 
 
 def headers_of(error: TidegateError) -> dict[str, str]:

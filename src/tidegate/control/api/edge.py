@@ -9,8 +9,9 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidegate.control.problems import Malformed, respond, understood
+from tidegate.control.problems import respond, understood
 from tidegate.control.services.node import Node
+from tidegate.errors import Malformed
 
 log = structlog.get_logger()
 

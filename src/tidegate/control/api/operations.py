@@ -23,10 +23,20 @@ from starlette.types import Scope as ASGIScope
 
 from tidegate.control import problems
 from tidegate.control.domain.access import NOBODY, Identity, Scope
-from tidegate.control.problems import Malformed, MethodNotAllowed, respond
+from tidegate.control.problems import respond
 from tidegate.control.services import idempotency, sessions
 from tidegate.control.services.node import Node
-from tidegate.errors import FieldError, Invalid, NotFound, TidegateError, TooLarge, Unavailable
+from tidegate.errors import (
+    FieldError,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    TidegateError,
+    TooLarge,
+    Unavailable,
+)
+from tidegate.wire.operator.common import ListQuery
 
 MAX_BODY_BYTES = 1 << 20
 #: Of a body that anybody may send.
@@ -277,9 +287,13 @@ def decode_query(kind: type | None, request: Request) -> Any:
     if kind is None:
         return None
     try:
-        return msgspec.convert(dict(given), kind, strict=False)
+        query: Any = msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
         raise problems.invalid_from(error, "query") from error
+    if isinstance(query, ListQuery) and query.cursor and query.offset:
+        rule = "must be left out where a cursor is given"
+        raise Invalid(f"cannot accept the query: offset {rule}", (FieldError("/offset", rule),))
+    return query
 
 
 def _body(operation: Operation, request: Request, raw: bytes) -> Any:

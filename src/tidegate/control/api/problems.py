@@ -7,8 +7,8 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.control.problems import Malformed, MethodNotAllowed, respond, understood
-from tidegate.errors import NotFound
+from tidegate.control.problems import respond, understood
+from tidegate.errors import Malformed, MethodNotAllowed, NotFound
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -18,10 +18,9 @@ from starlette.types import Scope as ASGIScope
 from tidegate.control import problems
 from tidegate.control.api.trust import METADATA_FILE
 from tidegate.control.domain.devices import DeviceRef
-from tidegate.control.problems import MethodNotAllowed
 from tidegate.control.services.node import Node
 from tidegate.control.services.served import Document, Served
-from tidegate.errors import Defect, NotFound
+from tidegate.errors import Defect, MethodNotAllowed, NotFound
 from tidegate.ids import ARTIFACT_NAME, FILE_NAME, FLEET_NAME, VERSION
 from tidegate.wire.descriptor import PayloadFile
 

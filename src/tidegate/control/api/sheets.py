@@ -11,11 +11,11 @@ from starlette.responses import Response, StreamingResponse
 from tidegate.control.api.operations import BODY_SECONDS, RawRoute, decode_query
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.sheet import MAX_BYTES
-from tidegate.control.problems import Malformed
 from tidegate.control.services import device_sheet
 from tidegate.control.services.device_sheet import Document, Figures
 from tidegate.control.services.devices import Search
 from tidegate.control.services.node import Node
+from tidegate.errors import Malformed
 from tidegate.wire.operator import sheets as wire
 from tidegate.wire.problem import ProblemField
 

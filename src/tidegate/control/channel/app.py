@@ -22,11 +22,11 @@ from tidegate.control.channel.load import LOOK_SECONDS, Load
 from tidegate.control.channel.logs import LogDesk
 from tidegate.control.channel.presence import FLUSH_SECONDS, Presence
 from tidegate.control.channel.reports import ReportQueue
-from tidegate.control.problems import MethodNotAllowed, understood
+from tidegate.control.problems import understood
 from tidegate.control.services import registration, renewal, work
 from tidegate.control.services.hub import Change
 from tidegate.control.services.node import Node
-from tidegate.errors import Defect, NotFound, Refused
+from tidegate.errors import Defect, MethodNotAllowed, NotFound, Refused
 from tidegate.ids import DeviceId
 from tidegate.wire import device as wire
 from tidegate.wire.device_calls import LOGS, MOST_BYTES, PREFIX

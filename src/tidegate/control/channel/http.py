@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 
-from tidegate.control.problems import Malformed, headers_of, invalid_from, problem_of, refuse_nul
-from tidegate.errors import TidegateError, TooLarge, TooMany
+from tidegate.control.problems import headers_of, invalid_from, problem_of, refuse_nul
+from tidegate.errors import Malformed, TidegateError, TooLarge, TooMany
 from tidegate.wire.problem import PROBLEM_JSON
 
 Scope = MutableMapping[str, Any]

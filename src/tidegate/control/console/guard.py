@@ -19,11 +19,10 @@ from tidegate.control.console.navigation import sections
 from tidegate.control.console.render import Rendered, render
 from tidegate.control.console.visit import DONE, FIELD_MAX, Go, Outcome, Page, Show, Visit
 from tidegate.control.domain.access import Scope
-from tidegate.control.problems import Malformed
 from tidegate.control.services import sessions
 from tidegate.control.services.node import Node
 from tidegate.control.services.sessions import Session
-from tidegate.errors import Forbidden, NotFound, TidegateError, TooLarge
+from tidegate.errors import Forbidden, Malformed, NotFound, TidegateError, TooLarge
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; script-src 'self'; connect-src 'self'; "
