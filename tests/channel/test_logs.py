@@ -8,20 +8,29 @@ import zlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from starlette.applications import Starlette
 
+from tidegate.control.api import table
+from tidegate.control.api.operations import routes
+from tidegate.control.console import app as console_app
+from tidegate.control.console import cookies
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.devices import DeviceRef
 from tidegate.control.domain.logs import MOST_WAITING_OF_A_DEVICE, tail, unpacked_size
-from tidegate.control.services import devices, logs
+from tidegate.control.services import devices, fleets, logs, people, sessions
 from tidegate.control.services.node import Node
+from tidegate.control.services.people import NamedGrant
 from tidegate.control.store.schema import audit_records, log_bundles, log_requests
 from tidegate.errors import Conflict, Forbidden, Invalid, NotFound
+from tidegate.testing.asgi import Client
 from tidegate.testing.channel import Connection, Reply, SimulatedDevice, enroll, mint, new_key, running, until
-from tidegate.testing.node import admin_scope
+from tidegate.testing.node import admin_scope, api_key
 from tidegate.wire import device as wire
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -182,6 +191,62 @@ def test_requests_expire_and_bundles_are_forgotten(node: Node, scope: Scope) -> 
     with node.db.read() as tx:
         assert tx.scalars(sa.select(log_requests.c.id)).all() == [late.id]
         assert tx.scalars(sa.select(log_bundles.c.request_id)).all() == []
+
+
+def _pulled(node: Node, scope: Scope, packed: bytes) -> int:
+    """A bundle asked of cam-1 and received."""
+    device = devices.get(scope, node, "cam-1").view.device
+    asked = logs.ask(scope, node, "cam-1", "app", 1 << 20)
+    logs.received(node, DeviceRef(device.id, "cam-1", scope.fleet_id, scope.fleet), asked.id, packed)
+    return asked.id
+
+
+def test_the_oldest_bundles_of_a_fleet_make_room_for_newer_ones(node: Node, scope: Scope) -> None:
+    fleets.create_fleet(scope, node, name="other")
+    other = admin_scope(node, "other")
+    for one in (scope, other):
+        joined(node, one)
+    packed = gzip.compress(Random(1).randbytes(1 << 20))  # as large as it unpacks
+    most = 3 * len(packed) + 100
+    node = replace(node, settings=msgspec.structs.replace(node.settings, log_bundles_max_bytes=most))
+    theirs = _pulled(node, other, packed)
+    late = logs.ask(scope, node, "cam-1", "app", 1 << 20)  # asked first, sent last
+    ids = [_pulled(node, scope, packed) for _ in range(4)]
+    with pytest.raises(Conflict, match="expired: newer logs of the fleet took its room"):
+        logs.bundle(scope, node, "cam-1", ids[0])
+    device = devices.get(scope, node, "cam-1").view.device
+    logs.received(node, DeviceRef(device.id, "cam-1", scope.fleet_id, scope.fleet), late.id, packed)
+    kept = [one.id for one in logs.listed(scope, node, "cam-1").items if one.state == "received"]
+    assert kept == [ids[3], ids[2], late.id]
+    assert logs.bundle(scope, node, "cam-1", late.id) == packed
+    assert logs.bundle(other, node, "cam-1", theirs) == packed
+    with node.db.read() as tx:
+        assert set(tx.scalars(sa.select(log_bundles.c.request_id))) == {*kept, theirs}
+
+
+def test_each_reading_of_a_log_is_recorded_and_none_without_leave(node: Node, scope: Scope) -> None:
+    joined(node, scope)
+    number = _pulled(node, scope, gzip.compress(LINES))
+    api = Client(Starlette(routes=routes(node, table.calls())), bearer=api_key(node, "operator", name="reader"))
+    address = f"/devices/cam-1/logs/{number}"
+    assert api.request("GET", f"/v1{address}/bundle").status == 200
+    page = Client(Starlette(routes=console_app.routes(node)))
+    people.create_operator(scope, node, name="ada", roles=[NamedGrant("operator", "*")], password="twelve letters")
+    people.create_operator(scope, node, name="vera", roles=[NamedGrant("viewer", "*")], password="twelve letters")
+    for name, status in (("ada", 200), ("vera", 403)):
+        session = sessions.sign_in(node, name, "twelve letters", user_agent="", address="192.0.2.1").session_secret
+        for path in (address, f"{address}/bundle"):
+            cookie = {"cookie": f"{cookies.SESSION_COOKIE}={session}"}
+            assert page.request("GET", path, headers=cookie).status == status
+    viewer = Client(Starlette(routes=routes(node, table.calls())), bearer=api_key(node, "viewer"))
+    assert viewer.request("GET", f"/v1{address}/bundle").status == 403
+    assert api.request("GET", f"/v1/devices/cam-1/logs/{number + 1}/bundle").status == 404
+    with node.db.read() as tx:
+        query = sa.select(audit_records).where(audit_records.c.action == "device.logs.read")
+        found = tx.execute(query.order_by(audit_records.c.sequence)).all()
+    assert [row.actor for row in found] == ["apikey:reader", "user:ada", "user:ada"]
+    assert {row.subject for row in found} == {"device:cam-1"}
+    assert {row.data for row in found} == {f'{{"request":{number},"source":"app"}}'}
 
 
 def test_a_bundle_is_measured_and_shown_in_bounded_memory() -> None:

@@ -20,6 +20,8 @@ SETTINGS_FILE = "tidegate.toml"
 _MAX_BYTES = 1 << 20
 _SECRET_MAX = 4_096
 _ROLE = r"^(\*|[a-z0-9][a-z0-9._-]{0,62})$"
+#: A bucket's name by the rules of S3, and a prefix that needs no quoting: no room for keys.
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
 
 
@@ -42,7 +44,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     database_connections: Annotated[
         int, _help("Connections kept to PostgreSQL; as many more are opened under load.", ge=1, le=200)
     ] = 10
-    blob_url: Annotated[str, _help("`s3://bucket/prefix`; empty: the folder `blobs` in the data folder.")] = ""
+    blob_url: Annotated[
+        str,
+        _help(
+            "`s3://bucket/prefix`; empty: the folder `blobs` in the data folder. Where the store is and with which keys"
+            " is said by the environment: `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`,"
+            " `AWS_SECRET_ACCESS_KEY`."
+        ),
+    ] = ""
     console_bind: Annotated[
         str, _help("Where console, operator API and enrollment listen (`host:port`; port 0: chosen by the system).")
     ] = "127.0.0.1:8443"
@@ -95,6 +104,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = ()
     oidc: Annotated[Oidc | None, _help("Sign-on through an OpenID provider: the table `[oidc]`, see below.")] = None
     log_bundles_days: Annotated[int, _help("How long logs pulled from devices are kept.", ge=1, le=3650)] = 14
+    log_bundles_max_bytes: Annotated[
+        int,
+        _help("Room that logs pulled from one fleet's devices take, packed; the oldest go first.", ge=2**22, le=2**40),
+    ] = 256 * 2**20
     log_format: Annotated[Literal["console", "json"], _help("Log lines for people or for machines.")] = "console"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _help("The least that is logged.")] = "info"
 
@@ -219,6 +232,8 @@ def _check(settings: Settings) -> None:
             _check_url(name, url)
     if _TRUST_DOMAIN.fullmatch(settings.trust_domain) is None:
         raise _wrong("trust_domain", f"must match {_TRUST_DOMAIN.pattern}")
+    if settings.blob_url and _BUCKET.fullmatch(settings.blob_url) is None:
+        raise _wrong("blob_url", "must be s3://bucket or s3://bucket/prefix; keys belong into the environment")
     if settings.disk_high_percent > settings.disk_full_percent:
         raise _wrong("disk_high_percent", "must not be more than disk_full_percent")
     for pointer, rule in mistakes(settings.oidc) if settings.oidc is not None else ():

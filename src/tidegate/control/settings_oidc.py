@@ -58,7 +58,9 @@ class Oidc(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = "refuse"
     grants_days: Annotated[
         Annotated[int, Meta(ge=1, le=3_650)] | Literal["never"],
-        Meta(description="Days (1 to 3650) without sign-on after which roles from it, and API keys of theirs, do nothing."),
+        Meta(
+            description="Days (1 to 3650) without sign-on after which roles from it and API keys of theirs do nothing."
+        ),
     ] = 30
     local_sign_in: Annotated[
         Literal["everybody", "admins"],

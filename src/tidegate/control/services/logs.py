@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from tidegate.control.domain import logs as domain
 from tidegate.control.domain.access import Scope
 from tidegate.control.domain.devices import DeviceRef
@@ -13,13 +15,16 @@ from tidegate.control.domain.logs import LogRequest
 from tidegate.control.services import audit, devices
 from tidegate.control.services.node import Node
 from tidegate.control.store import devices as device_store
-from tidegate.control.store import engine
+from tidegate.control.store import engine, fleets
 from tidegate.control.store import logs as store
 from tidegate.errors import Conflict, NotFound
 from tidegate.ids import DeviceId, FleetId
 from tidegate.wire import device as wire
 
+log = structlog.get_logger()
+
 _FORGET_AT_ONCE = 200
+_NO_ROOM = "newer logs of the fleet took its room (setting log_bundles_max_bytes); ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +91,21 @@ def get(scope: Scope, node: Node, name: str, request_id: int) -> LogRequest:
 
 
 def bundle(scope: Scope, node: Node, name: str, request_id: int) -> bytes:
-    """What the device sent, gzip.
+    """What the device sent, gzip. A log may hold anything: that it was read, and by whom, is recorded.
 
     Raises:
         NotFound: there is no such request.
-        Conflict: nothing came, or not yet; says why.
+        Conflict: nothing came, or not yet, or it is kept no more; says why.
     """
     scope.require("devices.write")
-    with node.db.read() as tx:
+    with node.db.write() as tx:
         request = _require(store.find(tx, devices.require(tx, scope, name).id, request_id), name, request_id)
         data = store.bundle(tx, request.id)
-    if data is None:
-        why = f": {request.reason}" if request.reason else ""
-        raise Conflict(f"cannot give the logs of request {request_id}: it is {request.state}{why}")
+        if data is None:
+            why = f": {request.reason}" if request.reason else ""
+            raise Conflict(f"cannot give the logs of request {request_id}: it is {request.state}{why}")
+        told = {"request": request_id, "source": request.source}
+        audit.record(tx, scope, action="device.logs.read", subject=f"device:{name}", data=told)
     return data
 
 
@@ -171,7 +178,11 @@ def _end(node: Node, device: DeviceRef, request_id: int, data: bytes | None, **v
             return
         store.end(tx, request_id, ended_at=engine.now(tx), **values)
         if data is not None:
+            fleets.settings(tx, device.fleet_id, lock=True)  # two at once would each find room for one
             store.put_bundle(tx, request_id, data)
+            dropped = store.make_room(tx, device.fleet_id, node.settings.log_bundles_max_bytes, _NO_ROOM)
+            if dropped:
+                log.info("logs of devices made room for newer ones", fleet=device.fleet, dropped=dropped)
     node.hub.nudge("devices", device.fleet_id, {device.id})
 
 

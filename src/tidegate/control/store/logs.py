@@ -14,6 +14,10 @@ from tidegate.control.store import engine, paging
 from tidegate.control.store.schema import log_bundles, log_requests
 from tidegate.ids import DeviceId, FleetId
 
+#: What a bundle counts as at least, so that there are not millions of tiny ones.
+_LEAST_BYTES = 4_096
+_AT_ONCE = 500
+
 
 def insert(tx: Connection, **values: Any) -> LogRequest:
     statement = log_requests.insert().values(state="waiting", **values).returning(log_requests)
@@ -58,6 +62,31 @@ def end(tx: Connection, request_id: int, **values: Any) -> None:
 
 def put_bundle(tx: Connection, request_id: int, data: bytes) -> None:
     tx.execute(log_bundles.insert().values(request_id=request_id, data=data))
+    end(tx, request_id, bundle_bytes=max(len(data), _LEAST_BYTES))
+
+
+def make_room(tx: Connection, fleet_id: FleetId, most_bytes: int, reason: str) -> int:
+    """Drop the fleet's oldest bundles until what is left takes at most `most_bytes`; gives how many.
+
+    Their requests stay, `expired` with the reason.
+    """
+    kept = sa.and_(log_requests.c.fleet_id == fleet_id, log_requests.c.bundle_bytes.is_not(None))
+    over = int(tx.scalar(sa.select(sa.func.sum(log_requests.c.bundle_bytes)).where(kept)) or 0) - most_bytes
+    if over <= 0:
+        return 0
+    oldest = sa.select(log_requests.c.id, log_requests.c.bundle_bytes).where(kept)
+    goes: list[int] = []
+    for row in tx.execute(oldest.order_by(log_requests.c.ended_at, log_requests.c.id)):
+        if over <= 0:
+            break
+        goes.append(row.id)
+        over -= row.bundle_bytes
+    for start in range(0, len(goes), _AT_ONCE):
+        some = goes[start : start + _AT_ONCE]
+        tx.execute(log_bundles.delete().where(log_bundles.c.request_id.in_(some)))
+        dropped = log_requests.update().where(log_requests.c.id.in_(some))
+        tx.execute(dropped.values(state="expired", reason=reason, bundle_bytes=None))
+    return len(goes)
 
 
 def bundle(tx: Connection, request_id: int) -> bytes | None:
