@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs or upgrades tidegate-agent on this device and enrolls it. Carries nothing secret: the enrollment token is read
 # from standard input, everything else that matters is checked against the hashes given in the command before it is used.
-# Running it again upgrades the program and keeps identity, trust anchor, settings and state.
+# Running it again upgrades the program and keeps identity, trust anchor, settings and state. It may be ended at any step:
+# what ran before runs on, and running it once more completes it.
 set -eu
 umask 022
 
@@ -15,6 +16,7 @@ usage: sh tidegate-install.sh --url https://HOST:PORT --ca-sha256 HEX --agent-sh
   --fleet FLEET           the token's fleet (default: default)
   --prefix DIR            install below DIR, without root: program, settings and state in one folder
   --python PATH           the Python to run the agent with (default: python3)
+  --allow-older           install an agent that is older than the one on this device
   --no-start              install and enroll only
 TEXT
 }
@@ -28,7 +30,7 @@ say() {
     printf 'tidegate-install: %s\n' "$1" >&2
 }
 
-url='' ca_sha256='' agent_sha256='' root_sha256='' installer_sha256='' name='' fleet='default' prefix='' python='python3' start=yes
+url='' ca_sha256='' agent_sha256='' root_sha256='' installer_sha256='' name='' fleet='default' prefix='' python='python3' older=no start=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --url | --ca-sha256 | --agent-sha256 | --root-sha256 | --installer-sha256 | --name | --fleet | --prefix | --python)
@@ -45,6 +47,10 @@ while [ $# -gt 0 ]; do
         --python) python=$2 ;;
         esac
         shift 2
+        ;;
+    --allow-older)
+        older=yes
+        shift
         ;;
     --no-start)
         start=no
@@ -92,7 +98,7 @@ sha256_of() {
 
 check() {
     found=$(sha256_of "$1") || fail "cannot hash $2"
-    [ "$found" = "$3" ] || fail "cannot trust $2: its SHA-256 is $found, the command says $3"
+    [ "$found" = "$3" ] || fail "cannot trust $2: its SHA-256 is $found, the command says $3${4-}"
 }
 
 if [ -n "$installer_sha256" ]; then
@@ -138,7 +144,7 @@ fetch() {
         fail "cannot fetch $2 from $url"
 }
 fetch tidegate-agent.pyz tidegate-agent.pyz 200000000
-check "$work/tidegate-agent.pyz" "the agent program" "$agent_sha256"
+check "$work/tidegate-agent.pyz" "the agent program" "$agent_sha256" "; after an upgrade of the node take a new command from it"
 if [ "$fleet" = default ]; then
     fetch root.json root.json 1000000
 else
@@ -146,9 +152,23 @@ else
 fi
 check "$work/root.json" "the trust anchor" "$root_sha256"
 chmod 755 "$work/tidegate-agent.pyz"
-# Unpacked where it was checked: a program that does not run here must not take the place of one that does.
-TIDEGATE_AGENT_CACHE=$work/trial "$python" -I "$work/tidegate-agent.pyz" version >/dev/null ||
-    fail "cannot use the agent program on this device (where /tmp is mounted noexec, set TMPDIR to another folder)"
+# A program that does not run here must not take the place of one that does. Where there is one, the new one is unpacked in
+# its own place already: if there is no room for that, the old one goes on.
+installed='' trial=$work/trial
+if [ -f "$program_dir/tidegate-agent.pyz" ]; then
+    trial=$program_dir/.tidegate-agent
+    # One that does not run says no version, and is mended by whatever is installed.
+    [ "$older" = yes ] || installed=$("$bin_dir/tidegate-agent" version 2>/dev/null) || installed=''
+fi
+set -- version
+[ -z "$installed" ] || set -- version --not-older-than "${installed#tidegate-agent }"
+status=0
+TIDEGATE_AGENT_CACHE=$trial "$python" -I "$work/tidegate-agent.pyz" "$@" >/dev/null || status=$?
+case $status in
+0) ;;
+2) fail "cannot replace the agent by an older one; if that is meant, add --allow-older" ;;
+*) fail "cannot use the agent program on this device (where $(dirname "$trial") is mounted noexec or full, mend that or set TMPDIR to another folder)" ;;
+esac
 
 # -- install ----------------------------------------------------------------------------------------------------------
 mkdir -p "$program_dir" "$bin_dir" "$config_dir/agent.d"

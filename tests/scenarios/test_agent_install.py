@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate import agent_package
+from tidegate import __version__, agent_package
 from tidegate.testing.played_node import TOKEN, PlayedNode
 from tidegate.testing.tls_server import Asked, http
 
@@ -90,6 +92,82 @@ def test_installs_enrolls_and_keeps_everything_when_run_again(served: Served) ->
     for path in served.prefix.rglob("*"):
         if path.is_file() and path.stat().st_size < 1_000_000:
             assert TOKEN.encode() not in path.read_bytes(), path
+
+    # An older agent takes the place of a newer one only where that is said; then the way up is open again.
+    newest = served.files["tidegate-agent.pyz"]
+    entries = dict(agent_package._entries()) | {"lib/tidegate/__init__.py": b'__version__ = "0.0.9"\n'}
+    served.files["tidegate-agent.pyz"] = agent_package.build(entries, "0" * 64)
+    refused = served.install(token="")
+    assert refused.returncode == 1
+    assert f"version 0.0.9 is older than {__version__}, which is on this device" in refused.stderr
+    assert "if that is meant, add --allow-older" in refused.stderr
+    assert said(program) == f"tidegate-agent {__version__}"
+    meant = subprocess.run(
+        [*served.command(), "--allow-older"], input="", capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (meant.returncode, said(program)) == (0, "tidegate-agent 0.0.9"), meant.stderr
+    served.files["tidegate-agent.pyz"] = newest
+    assert served.install(token="").returncode == 0
+    assert said(program) == f"tidegate-agent {__version__}"
+    assert (served.prefix / "state/identity/current.pem").read_bytes() == kept["state/identity/current.pem"]
+
+
+def said(program: Path) -> str:
+    """By a program that says its version."""
+    done = subprocess.run([program, "version"], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip() or done.stderr
+
+
+#: In place of a tool that the installer changes the device with: the installer is killed before its Nth use, or, where
+#: a file is copied, in the middle of that.
+KILLER = """#!/bin/sh
+echo {tool} >>{folder}/used
+if [ "$(wc -l <{folder}/used)" -eq "$(cat {folder}/at)" ]; then
+    [ {tool} != cp ] || head -c 1000 "$1" >"$2"
+    kill -9 $PPID
+    exit 1
+fi
+exec {real} "$@"
+"""
+
+
+def test_an_upgrade_that_is_killed_at_any_step_leaves_a_working_agent(served: Served, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("cp", "chmod", "mv", "mkdir", "sync"):
+        (tools / tool).write_text(KILLER.format(tool=tool, folder=tools, real=shutil.which(tool)))
+        (tools / tool).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+    def install(version: str, at: int) -> tuple[int, list[str]]:
+        """How it ended, and which tools it used until then."""
+        served.files["tidegate-agent.pyz"] = versioned(version)
+        (tools / "at").write_text(str(at))
+        (tools / "used").write_text("")
+        ended = subprocess.run(
+            served.command(), input="", capture_output=True, timeout=100, check=False, env=environment
+        ).returncode
+        return ended, (tools / "used").read_text().split()
+
+    assert install("1.0", 0)[0] == 0
+    program = served.prefix / "bin/tidegate-agent"
+    killed_before, versions = [], []
+    while (tried := install("1.1", len(versions) + 1))[0] != 0:
+        assert tried[0] == -signal.SIGKILL
+        killed_before.append(tried[1][-1])
+        versions.append(said(program))
+    # Until the program is renamed into its place the old one runs, from then on the new one; never none.
+    assert versions == sorted(versions)
+    assert set(versions) == {"tidegate-agent 1.0", "tidegate-agent 1.1"}
+    assert (killed_before.count("cp"), killed_before.count("mv")) == (4, 4)
+    assert said(program) == "tidegate-agent 1.1"
+
+
+def versioned(version: str) -> bytes:
+    """A one-file program that does nothing but say its version."""
+    main = f"def main():\n    print('tidegate-agent {version}')\n    return 0\n"
+    entries = {f"lib/tidegate/{name}": b"" for name in ("__init__.py", "agent/__init__.py")}
+    return agent_package.build(entries | {"lib/tidegate/agent/run.py": main.encode()}, sha256(version.encode()))
 
 
 SMALL = """

@@ -17,6 +17,7 @@ from tidegate.agent import settings
 from tidegate.agent.alone import alone
 from tidegate.clock import SystemClock
 from tidegate.errors import Refused, TidegateError
+from tidegate.versions import compare
 
 EXIT_REFUSED = 2
 EXIT_TRY_AGAIN = 75
@@ -35,9 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Private files and folders say so themselves; workloads of other users must reach what is laid out for them.
     os.umask(0o022)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
-    if options.verb == "version":
-        sys.stdout.write(f"tidegate-agent {__version__}\n")
-        return os.EX_OK
     try:
         return int(_VERBS[options.verb](options))
     except Refused as error:
@@ -72,7 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     reset = verbs.add_parser("reset-trust", help="forget the trust anchor, to enroll with another one")
     reset.add_argument("--yes", action="store_true", help="this is meant")
     verbs.add_parser("repair", help="write a damaged journal anew, from what is on the device")
-    verbs.add_parser("version", help="the agent's version")
+    version = verbs.add_parser("version", help="the agent's version")
+    version.add_argument(
+        "--not-older-than", default="", metavar="VERSION", help="refuse, with status 2, when this agent is older"
+    )
     verbs.add_parser("work")
     verbs.add_parser("renew")
     return parser
@@ -165,6 +166,13 @@ def _repair(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
+def _version(options: argparse.Namespace) -> int:
+    if options.not_older_than and compare(__version__, options.not_older_than) < 0:
+        raise Refused(f"version {__version__} is older than {options.not_older_than}, which is on this device")
+    sys.stdout.write(f"tidegate-agent {__version__}\n")
+    return os.EX_OK
+
+
 def _work(options: argparse.Namespace) -> int:
     from tidegate.agent import work
 
@@ -183,6 +191,7 @@ _VERBS = {
     "status": _status,
     "reset-trust": _reset_trust,
     "repair": _repair,
+    "version": _version,
     "work": _work,
     "renew": _renew,
 }
