@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tidegate.control.domain.access import Scope
 from tidegate.control.services import artifacts, rollouts, uploads
@@ -14,6 +14,7 @@ from tidegate.control.services.node import Node
 from tidegate.control.services.rollouts import NewRollout, RolloutDetail, Target
 from tidegate.control.services.rollouts.planning import plan_all
 from tidegate.testing.fleet import SimDevice, enroll
+from tidegate.testing.screenshots import PRESSABLE
 from tidegate.wire.descriptor import ModelManifest
 from tidegate.wire.device import ExecProbe
 from tidegate.wire.operator.artifacts import NewFile, PublishArtifact
@@ -93,6 +94,21 @@ class Window:
 
 
 Opens = Callable[..., Window]
+
+
+def press(page: Page, name: str, inside: str = "main") -> None:
+    """Click a button, as soon as the page shows that it takes a press."""
+    page.locator(inside).get_by_role("button", name=name, exact=True).and_(page.locator(PRESSABLE)).click()
+
+
+def unfold(page: Page, name: str) -> None:
+    """Open the sheet of that name, as soon as the page shows that its button takes a press."""
+    page.locator("main summary.btn", has_text=name).and_(page.locator(PRESSABLE)).click()
+
+
+def settled(page: Page) -> None:
+    """Wait until every button of the page takes a press: for keys, which go where the focus is."""
+    expect(page.locator("[data-settling]")).to_have_count(0)
 
 
 def note(window: Window, kind: str, text: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
-from tests.browser.serving import PASSWORD, Opens, Site
+from playwright.sync_api import expect
+from tests.browser.serving import PASSWORD, Opens, Site, press, settled, unfold
 
 from tidegate.control.services import enrollment, people
 from tidegate.control.services.rollouts import Target, get_rollout
@@ -16,18 +16,6 @@ from tidegate.wire.enrollment import Enroll
 pytestmark = pytest.mark.browser
 
 scripts = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
-
-
-READ_MS = 800
-
-
-def press(page: Page, name: str, inside: str = "main") -> None:
-    button = page.locator(inside).get_by_role("button", name=name, exact=True)
-    button.wait_for()
-    if "details" in inside:
-        # As long as it takes a person to read it: a press within half a second of a change is not taken.
-        page.wait_for_timeout(READ_MS)
-    button.click()
 
 
 def test_signing_in_and_out(site: Site, open_window: Opens) -> None:
@@ -45,11 +33,6 @@ def test_signing_in_and_out(site: Site, open_window: Opens) -> None:
     page.get_by_role("button", name="Sign out").click()
     window.go("/audit")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-
-def settled(page: Page) -> None:
-    """A press right after its button changed is refused on purpose: wait as long as a person takes to read."""
-    page.evaluate("() => new Promise((done) => setTimeout(done, 600))")
 
 
 @scripts
@@ -83,11 +66,11 @@ def test_a_rollout_from_preview_to_abort(site: Site, open_window: Opens, scripts
     expect(page.get_by_role("heading", name="Waiting on 2 of 2 devices in wave 1")).to_be_visible()
     expect(page.get_by_text("Approve: ")).to_contain_text("the rollout is running")
 
-    page.get_by_text("Halt rollout").first.click()
+    unfold(page, "Halt rollout")
     page.get_by_label("Reason (goes to audit)").fill("line stop <b>now</b>")
     press(page, "Halt rollout", "details[open]")
     expect(page.locator("#halted")).to_contain_text("line stop <b>now</b>")
-    page.locator("summary", has_text="Resume rollout").click()
+    unfold(page, "Resume rollout")
     page.get_by_label("Why is it safe now?").fill("looked at it")
     press(page, "Resume rollout", "details[open]")
     expect(page.locator("#standing")).to_contain_text("running")
@@ -97,9 +80,7 @@ def test_a_rollout_from_preview_to_abort(site: Site, open_window: Opens, scripts
         page.reload()
     expect(page.locator("#standing")).to_contain_text("waiting_for_approval")
     expect(page.locator("#picture .d-leaf--wait").first).to_be_attached()
-    page.locator("summary", has_text="Approve wave 2").click()
-    if scripts:
-        settled(page)
+    unfold(page, "Approve wave 2")
     press(page, "Release wave 2 to 3 devices", "details[open]")
     expect(page.locator("#waves-table, #standing").first).to_be_visible()
     assert get_rollout(site.scope, site.node, rollout_id).released_wave == 2
@@ -127,7 +108,7 @@ def test_a_live_page_follows_and_never_moves_an_open_sheet(site: Site, open_wind
     window.enter()
     page = window.go(f"/rollouts/{made.id}")
     expect(page.locator("#live-word")).to_have_text("Live")
-    page.locator("summary", has_text="Halt rollout").click()
+    unfold(page, "Halt rollout")
     site.run(fleet, 6)
     expect(page.locator("#standing")).to_contain_text("completed")
     expect(page.get_by_role("button", name="Halt rollout")).to_be_visible()
@@ -163,7 +144,7 @@ def test_adding_and_decommissioning_a_device(site: Site, open_window: Opens, scr
     page.get_by_role("link", name=name).first.click()
     expect(page.locator("#identity")).to_contain_text("EC P-256, made on the device")
     expect(page.locator("#standing")).to_contain_text("site=plant-8")
-    page.get_by_text("Decommission device").first.click()
+    unfold(page, "Decommission device")
     page.get_by_label("Type the device name").fill(name)
     press(page, "Decommission device", "details[open]")
     expect(page.locator("#standing")).to_contain_text("decommissioned")
@@ -175,7 +156,7 @@ def test_a_device_is_held_and_released_without_scripts(site: Site, open_window: 
     window = open_window(java_script_enabled=False)
     window.enter()
     page = window.go("/devices/holdable-00")
-    page.get_by_text("Hold device").first.click()
+    unfold(page, "Hold device")
     page.get_by_label("Reason (goes to audit)").fill("in repair")
     press(page, "Hold device", "details[open]")
     expect(page.get_by_role("note")).to_contain_text("in repair")
@@ -204,7 +185,7 @@ def test_publishing_and_withdrawing(site: Site, open_window: Opens, tmp_path: Pa
             expect(page.get_by_label("Version", exact=True)).to_have_value(version)
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} 1.0")
     expect(page.get_by_text("700,000 B")).to_be_visible()
-    page.get_by_text("Withdraw version").first.click()
+    unfold(page, "Withdraw version")
     page.locator("details[open]").get_by_label("Reason (goes to audit)").fill("a mistake")
     page.get_by_label("Type the version").fill("1.0")
     press(page, "Withdraw version", "details[open]")

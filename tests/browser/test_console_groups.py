@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.serving import Opens, Site
+from tests.browser.serving import Opens, Site, press, unfold
 from tests.browser.test_console_pages import NARROW, SETTLED, WIDE, _violations
 
 from tidegate.control.services import devices, registration
@@ -23,12 +23,6 @@ def fleet(site: Site) -> None:
         hardware = HardwareProfile(arch="arm64" if number else "amd64")
         registration.register(site.node, device.ref, Register(hardware, "0.1.0"))
     devices.change_tags(site.scope, site.node, "sel-01", put={"site": "plant-7"})
-
-
-def press(page: Page, name: str) -> None:
-    """A button in a sheet: what is pressed within half a second of its appearing is refused, since nobody read it."""
-    page.wait_for_function("performance.now() > 600")
-    page.get_by_role("button", name=name).click()
 
 
 def make(page: Page, name: str, selector: str) -> None:
@@ -64,7 +58,7 @@ def test_a_group_is_previewed_as_it_is_typed_made_renamed_held_and_deleted(open_
     page.get_by_label("Selector").fill('arch == "arm64"')
     page.get_by_role("button", name="Change group").click()
     expect(page.locator("#size")).to_have_text("2 devices now")
-    page.get_by_text("Hold group", exact=True).first.click()
+    unfold(page, "Hold group")
     page.get_by_label("Reason (goes to audit)").fill("recall")
     press(page, "Hold group")
     expect(page.locator("#hold")).to_contain_text("The group is held. recall.")
@@ -73,7 +67,7 @@ def test_a_group_is_previewed_as_it_is_typed_made_renamed_held_and_deleted(open_
     window.go("/groups/renamed")
     expect(page.get_by_role("button", name="Delete group")).to_have_attribute("aria-disabled", "true")
     page.get_by_role("button", name="Release hold").click()
-    page.get_by_text("Delete group", exact=True).first.click()
+    unfold(page, "Delete group")
     press(page, "Delete group")
     expect(page.get_by_role("status").filter(has_text="Its devices stay")).to_be_visible()
 

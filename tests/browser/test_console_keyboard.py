@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.browser.serving import PASSWORD, Opens, Site
-from tests.browser.test_console_flow import settled
+from tests.browser.serving import PASSWORD, Opens, Site, settled
 
 from tidegate.control.services import groups, holds, sessions
 from tidegate.control.services.rollouts import get_rollout

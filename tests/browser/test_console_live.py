@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from tests.browser.serving import Opens, Site
+from tests.browser.serving import Opens, Site, unfold
 
 from tidegate.control.domain.rollouts.model import Verb
 from tidegate.control.services import holds, rollouts
@@ -14,7 +16,7 @@ from tidegate.testing.fleet import SimDevice
 
 pytestmark = pytest.mark.browser
 
-#: The page has taken this many messages: counted where they arrive, before console.js sees them.
+#: The page has taken this many messages: counted where they arrive, before live.js sees them.
 COUNTED = """() => {
   const Real = EventSource;
   globalThis.taken = 0;
@@ -100,7 +102,7 @@ def test_what_grows_above_keeps_what_is_read_in_place(site: Site, open_window: O
 def test_typed_words_and_open_sheets_are_kept(site: Site, open_window: Opens) -> None:
     fleet, made = rolling(site, "typed", 4)
     page = watched(open_window, f"/rollouts/{made.id}")
-    page.locator("summary", has_text="Halt rollout").click()
+    unfold(page, "Halt rollout")
     reason = page.get_by_label("Reason (goes to audit)")
     reason.fill("line 4 stands still")
     before = box(reason)
@@ -151,3 +153,54 @@ def test_a_search_is_followed_from_then_on(site: Site, open_window: Opens) -> No
     next_message(page, lambda: holds.hold(site.scope, site.node, HeldDevice("sought-01"), "spare part"))
     expect(page.locator("tbody tr", has_text="sought-01")).to_contain_text("spare part")
     expect(page.locator("#changes")).to_be_hidden()
+
+
+#: Presses the button of the id's fragment in the moment in which it is marked, which no person's hand could time.
+HASTY = """(id) => new MutationObserver((_, watching) => {
+  const button = document.querySelector(`#${id} [data-settling]`);
+  if (button === null) return;
+  watching.disconnect();
+  button.click();
+}).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["data-settling"] })"""
+
+
+def test_a_press_on_what_has_just_changed_is_refused_with_the_reason(site: Site, open_window: Opens) -> None:
+    fleet, made = rolling(site, "hasty", 4)
+    page = watched(open_window, f"/rollouts/{made.id}")
+    approve, refusal = page.locator("#verbs > :first-child"), page.locator("#unread")
+    expect(approve).to_have_attribute("aria-disabled", "true")
+    expect(refusal).to_be_hidden()
+    page.evaluate(HASTY, "verbs")
+    next_message(page, lambda: site.run(fleet, 2))
+    expect(refusal).to_be_visible()
+    expect(refusal).to_contain_text("had changed less than half a second before")
+    assert page.locator("details.act[open]").count() == 0
+    unfold(page, "Approve wave 2")
+    expect(page.locator("details.act[open]")).to_contain_text("Release wave 2 to 2 devices")
+    expect(refusal).to_be_hidden()
+
+
+def test_a_page_says_as_of_when_it_is_then_live_and_lost_only_afterwards(site: Site, open_window: Opens) -> None:
+    plain = open_window(java_script_enabled=False)
+    plain.enter()
+    word = plain.go("/devices").locator("#live")
+    expect(word).to_have_text(re.compile(r"Updates: As of \d\d:\d\d"))
+    expect(word).not_to_have_class(re.compile("lost"))
+
+    window = open_window()
+    window.enter()
+    window.page.route("**/live?*", lambda route: route.fulfill(status=403))
+    with window.page.expect_response("**/live?*"):
+        page = window.go("/devices")
+    word = page.locator("#live-word")
+    expect(word).to_have_text(re.compile(r"As of \d\d:\d\d"))  # nothing was lost that was never there
+    expect(page.locator("#live")).to_have_class("live live--still")
+    page.unroute("**/live?*")
+    page.reload()
+    expect(word).to_have_text("Live")
+    expect(page.locator("#live")).to_have_class("live")
+    told = 'event: fragments\ndata: {"as_of":"14:31","fragments":{}}\n\n'
+    page.route("**/live?*", lambda route: route.fulfill(content_type="text/event-stream", body=told))
+    page.reload()  # a stream that ends after its first message
+    expect(word).to_have_text("Not live, as of 14:31")
+    expect(page.locator("#live")).to_have_class("live live--lost")

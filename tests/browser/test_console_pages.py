@@ -166,7 +166,13 @@ def test_answers_carry_the_policy_and_assets_are_kept(site: Site, open_window: O
         assert one.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
         assert one.headers["cache-control"] == "no-store"
     loaded = [one for one in seen if "/static/" in one.url]
-    assert {one.url.rpartition("/")[2] for one in loaded} >= {"tokens.css", "console.css", "console.js", "htmx.min.js"}
+    assert {one.url.rpartition("/")[2] for one in loaded} >= {
+        "tokens.css",
+        "console.css",
+        "console.js",
+        "live.js",
+        "htmx.min.js",
+    }
     assert all("immutable" in one.headers["cache-control"] for one in loaded)
 
 

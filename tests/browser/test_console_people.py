@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
-from tests.browser.serving import PASSWORD, Opens, Site
+from playwright.sync_api import expect
+from tests.browser.serving import PASSWORD, Opens, Site, press, unfold
 
 from tidegate.control.services import people, sessions
 from tidegate.control.services.people import NamedGrant
 
 pytestmark = pytest.mark.browser
-
-
-def _press(page: Page, name: str, inside: str = "main") -> None:
-    page.locator(inside).get_by_role("button", name=name, exact=True).click()
 
 
 def test_a_user_with_an_own_role_from_making_to_disabling(site: Site, open_window: Opens) -> None:
@@ -23,17 +19,17 @@ def test_a_user_with_an_own_role_from_making_to_disabling(site: Site, open_windo
     page = window.go("/new-role")
     page.get_by_label("Name").fill("Not A Name")
     page.get_by_label("rollouts.read").check()
-    _press(page, "Create role")
+    press(page, "Create role")
     expect(page.locator("#name-h")).to_contain_text("must be 1 to 63")
     expect(page.get_by_label("rollouts.read")).to_be_checked()  # what was typed stays
     page.get_by_label("Name").fill(role)
-    _press(page, "Create role")
+    press(page, "Create role")
     expect(page.get_by_role("status")).to_contain_text("Nobody holds it yet")
 
     page = window.go("/new-user")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Role", exact=True).first.select_option(role)
-    _press(page, "Create user")
+    press(page, "Create user")
     password = page.locator("#secret").inner_text()
     assert sessions.sign_in(site.node, name, password, user_agent="t", address="192.0.2.9").operator.name == name
     page = window.go(f"/roles/{role}")
@@ -41,9 +37,9 @@ def test_a_user_with_an_own_role_from_making_to_disabling(site: Site, open_windo
     expect(page.get_by_text("Delete role")).to_have_attribute("aria-disabled", "true")
 
     page = window.go(f"/users/{name}")
-    page.locator("summary", has_text="Disable operator").click()
+    unfold(page, "Disable operator")
     expect(page.locator("details[open]")).to_contain_text("1 living session end")
-    _press(page, "Disable the operator", "details[open]")
+    press(page, "Disable the operator", "details[open]")
     expect(page.get_by_role("status").first).to_contain_text("Operator disabled")
     expect(page.locator("main")).to_contain_text("Not signed in")
 
@@ -90,7 +86,7 @@ def test_a_fleet_is_made_and_shown_without_scripts(site: Site, open_window: Open
     window.enter()
     page = window.go("/fleets")
     page.get_by_label("Name").fill("browser-plant")
-    _press(page, "Create fleet")
+    press(page, "Create fleet")
     expect(page.get_by_role("status")).to_contain_text("Fleet created")
     page.get_by_role("button", name="Show fleet browser-plant").click()
     expect(page.locator(".side__foot")).to_contain_text("Fleet browser-plant")
@@ -111,10 +107,10 @@ def test_changing_ones_password_where_the_form_says_what_is_wrong(site: Site, op
     page.get_by_label("Present password").fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill("a new and long one")
     page.get_by_label("New password, again").fill("a new and longer one")
-    _press(page, "Change password")
+    press(page, "Change password")
     expect(page.locator("#again-h")).to_contain_text("must be the same")
     page.get_by_label("Present password").fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill("a new and long one")
     page.get_by_label("New password, again").fill("a new and long one")
-    _press(page, "Change password")
+    press(page, "Change password")
     expect(page.get_by_role("status")).to_contain_text("Password changed")

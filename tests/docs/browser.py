@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +10,9 @@ from pathlib import Path
 from playwright.sync_api import Error, Locator, Page, expect, sync_playwright
 
 from tidegate.testing.runbook import Action
+from tidegate.testing.screenshots import CHROMIUM, FLAGS, PRESSABLE
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 SECONDS = 45
-#: console.js refuses a press on a button that has just changed: it is not what the person saw.
-SETTLE_SECONDS = 0.6
 
 
 class Console:
@@ -56,9 +50,7 @@ class Console:
         )
         inside = sheet.get_by_role("button", name=name, exact=True)
         found = inside if inside.count() else everywhere
-        button = self._visible(found.and_(self.page.locator(":not([aria-disabled=true])")))
-        time.sleep(SETTLE_SECONDS)  # as long as it takes a person to read the button
-        button.click()
+        self._visible(found.and_(self.page.locator(PRESSABLE))).click()
         self.page.wait_for_load_state()
 
     def _fill(self, label: str, value: str) -> None:
@@ -93,7 +85,7 @@ class Console:
 def console(url: str, folder: Path) -> Iterator[Console]:
     """A browser at the console's door, which stops with it."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             page = chromium.new_context(ignore_https_errors=True).new_page()
             page.goto(url)

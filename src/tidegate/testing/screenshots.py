@@ -14,6 +14,8 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 )  # fmt: skip
+#: A button that takes a press: neither refused with its reason, nor changed so lately that nobody can have read it.
+PRESSABLE = ":not([aria-disabled=true], [data-settling])"
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 

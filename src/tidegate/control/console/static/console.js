@@ -1,277 +1,25 @@
-// Live pages: fragments replace elements by id, and nothing under the pointer or the focus moves. Every page works
-// without this file.
+// What people do: sheets, forms, lists with boxes. Every page works without this file.
 (() => {
   "use strict";
-  const SETTLE_MS = 500; // a press sooner than this after its button changed is not what the person saw
-  const RETRY_MS = 8000;
-  const ANNOUNCE_MS = 10000; // a screen reader is told of changes no more often
-  const SOON_MS = 150;
-  const STILL_PX = 1;
-  const held = new Map(); // id -> html that waits: its sheet is open, or putting it in place would move something
-  const pointer = { x: -1, y: -1 };
-  let due = 0;
-  let rows = null; // ids of the list as it is now on the server
-  let changedAt = 0;
-  let announcedAt = -ANNOUNCE_MS;
-  let asOf = "";
 
-  const parsed = (html) => {
-    const box = document.createElement("template");
-    box.innerHTML = html;
-    return box.content.firstElementChild;
-  };
+  // -- presses -------------------------------------------------------------------------------------------------------
 
-  // -- what must not be disturbed ------------------------------------------------------------------------------------
-
-  const dirty = (field) => field.matches("select")
-    ? [...field.options].some((option) => option.selected !== option.defaultSelected)
-    : field.type === "checkbox" || field.type === "radio" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
-
-  const selecting = (element) => {
-    const selection = document.getSelection();
-    return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
-  };
-
-  const busy = (element) => {
-    if (element.querySelector("details.act[open]") || selecting(element)) return true;
-    const active = document.activeElement;
-    return active !== null && element.contains(active) && active.matches("input, textarea, select");
-  };
-
-  const underPointer = () => (pointer.x < 0 ? null : document.elementFromPoint(pointer.x, pointer.y));
-
-  // A table that is pointed at or walked through keeps its cells; so does nothing else, which is only kept in place.
-  const read = (element) => {
-    const box = element.closest(".tablebox");
-    return box !== null && (box.contains(underPointer()) || (box.contains(document.activeElement) && document.activeElement !== box));
-  };
-
-  // Whether an open sheet shows what the server says; what a person opened or typed is no difference.
-  const same = (element, html) => {
-    const plain = element.cloneNode(true);
-    for (const details of plain.querySelectorAll("details.act[open]")) details.removeAttribute("open");
-    return parsed(html)?.isEqualNode(plain) ?? false;
-  };
-
-  // -- anchors: what stays where it is -------------------------------------------------------------------------------
-
-  // The way from `top` down to `element`, to find what stands in its place after a swap.
-  const way = (element, top) => {
-    const steps = [];
-    for (let at = element; at !== top; at = at.parentElement) steps.unshift([...at.parentElement.children].indexOf(at));
-    return steps;
-  };
-
-  const counterpart = (element, before, after) => {
-    if (!before.contains(element)) return element;
-    if (element === before) return after;
-    if (element.id) return after.querySelector("#" + CSS.escape(element.id));
-    let at = after;
-    for (const step of way(element, before)) {
-      at = at.children[step];
-      if (at === undefined) return null;
-    }
-    return at.tagName === element.tagName ? at : null;
-  };
-
-  const anchors = () => {
-    const found = new Set();
-    const active = document.activeElement;
-    if (active !== null && active !== document.body && active.id !== "main") found.add(active);
-    const pointed = underPointer();
-    if (pointed !== null && pointed !== document.documentElement && pointed !== document.body) found.add(pointed);
-    if (found.size === 0) {
-      // Nobody points anywhere: what is read at the top of the window stays there.
-      const top = document.querySelector(".top")?.getBoundingClientRect().bottom ?? 0;
-      const first = document.elementFromPoint(innerWidth / 2, top + 8);
-      if (first !== null && scrollY > 0) found.add(first);
-    }
-    return [...found].map((element) => ({ element, box: element.getBoundingClientRect() }));
-  };
-
-  // -- swapping ------------------------------------------------------------------------------------------------------
-
-  const carried = (element, fresh) => {
-    for (const details of element.querySelectorAll("details[id][open]:not(.act)")) {
-      fresh.querySelector("#" + CSS.escape(details.id))?.setAttribute("open", "");
-    }
-    if (element.matches("details[open]:not(.act)")) fresh.setAttribute("open", "");
-    if (fresh.isEqualNode(element)) return false;
-    for (const field of element.querySelectorAll("input[id], textarea[id], select[id]")) {
-      const other = dirty(field) ? fresh.querySelector("#" + CSS.escape(field.id)) : null;
-      if (other === null) continue;
-      if (field.type === "checkbox" || field.type === "radio") other.checked = field.checked;
-      else other.value = field.value;
-    }
-    return true;
-  };
-
-  // Put `html` in place of the element; gives false, and leaves everything as it was, where something would move.
-  const swap = (element, html, still) => {
-    const fresh = parsed(html);
-    if (fresh === null || fresh.id !== element.id || !carried(element, fresh)) return true;
-    const active = element.contains(document.activeElement) ? document.activeElement : null;
-    const kept = still ? anchors() : [];
-    const scrolled = scrollY;
-    element.replaceWith(fresh);
-    const moved = (one) => {
-      const now = counterpart(one.element, element, fresh)?.getBoundingClientRect();
-      return now === undefined ? null : [now.x - one.box.x, now.y - one.box.y];
-    };
-    for (const one of kept) {
-      const by = moved(one);
-      if (by !== null && Math.abs(by[1]) > STILL_PX) scrollBy({ top: by[1], behavior: "instant" });
-    }
-    const disturbed = kept.some((one) => moved(one)?.every((by) => Math.abs(by) <= STILL_PX) !== true);
-    if (disturbed) {
-      fresh.replaceWith(element);
-      scrollTo({ top: scrolled, behavior: "instant" });
-      active?.focus({ preventScroll: true });
-      return false;
-    }
-    if (fresh.querySelector(".btn")) changedAt = performance.now();
-    if (active !== null) counterpart(active, element, fresh)?.focus({ preventScroll: true });
-    return true;
-  };
-
-  const place = (id, html, still = true) => {
-    const element = document.getElementById(id);
-    if (element === null) return;
-    held.delete(id);
-    if (busy(element)) {
-      if (same(element, html)) return;
-      for (const note of element.querySelectorAll("details[open] .sheet__changed")) note.hidden = false;
-      held.set(id, html);
-    } else if (id === "announce" && performance.now() - announcedAt < ANNOUNCE_MS) {
-      held.set(id, html);
-      setTimeout(again, ANNOUNCE_MS);
-    } else if (still && read(element) && !parsed(html)?.isEqualNode(element)) {
-      held.set(id, html);
-    } else if (!swap(element, html, still)) {
-      held.set(id, html);
-    } else if (id === "announce") {
-      announcedAt = performance.now();
-    }
-  };
-
-  // What waits, once more: something was closed, left, or pointed away from.
-  const again = () => {
-    due = 0;
-    for (const [id, html] of [...held]) place(id, html);
-    offer();
-  };
-
-  const soon = () => {
-    if (held.size > 0 && due === 0) due = setTimeout(again, SOON_MS);
-  };
-
-  // -- "3 changes, show": over the page, so that offering it moves nothing -------------------------------------------
-
-  const shown = () => new Set([...document.querySelectorAll("main [id^='row-']")].map((row) => row.id));
-
-  const offer = () => {
-    const note = document.getElementById("changes");
+  // A button that live.js has just changed takes no press: it is not what the person saw. Enter in a field of its form is
+  // a click on it too.
+  document.addEventListener("click", (event) => {
+    const note = document.getElementById("unread");
     if (note === null) return;
-    const here = shown();
-    const other = rows !== null && (rows.length !== here.size || rows.some((id) => !here.has(id)));
-    const waiting = [...held.keys()].filter((id) => id !== "announce" && !document.getElementById(id)?.querySelector("details.act[open]")).length;
-    const words = other ? "The list has changed" : waiting === 1 ? "1 change" : waiting + " changes";
-    const label = note.querySelector("[data-words]");
-    if (label.textContent !== words) label.textContent = words;
-    note.dataset.list = other ? "changed" : "";
-    note.hidden = !other && waiting === 0;
-  };
+    note.hidden = event.target.closest("[data-settling]") === null;
+    if (note.hidden) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
 
-  const show = (note) => {
-    if (note.dataset.list === "changed") {
-      location.reload();
-      return;
-    }
-    for (const [id, html] of [...held]) place(id, html, false);
-    offer();
-  };
-
-  // -- the stream ----------------------------------------------------------------------------------------------------
-
-  const say = (live, words) => {
-    const label = document.getElementById("live-word");
-    document.getElementById("live")?.classList.toggle("live--lost", !live);
-    if (label !== null && label.textContent !== words) label.textContent = words;
-  };
-
-  const take = (message) => {
-    asOf = message.as_of;
-    say(true, "Live");
-    if (message.rows !== undefined) rows = message.rows;
-    for (const [id, html] of Object.entries(message.fragments)) place(id, html);
-    offer();
-  };
-
-  let source = null;
-
-  const stop = () => {
-    source?.close();
-    source = null;
-  };
-
-  // A page that nobody looks at holds no connection: a browser has few of them for one host.
-  const listen = () => {
-    if (source !== null || document.hidden) return;
-    source = new EventSource("/live?of=" + encodeURIComponent(document.body.dataset.live));
-    source.addEventListener("fragments", (event) => take(JSON.parse(event.data)));
-    source.addEventListener("signed-out", () => {
-      document.removeEventListener("visibilitychange", look);
-      stop();
-      say(false, "Not live, signed out");
-    });
-    source.addEventListener("error", () => {
-      say(false, "Not live, as of " + (asOf || document.body.dataset.asOf));
-      // A lost connection is tried again by the browser; a refusal (no stream left) is not.
-      if (source?.readyState === EventSource.CLOSED) {
-        stop();
-        setTimeout(listen, RETRY_MS);
-      }
-    });
-  };
-
-  const look = () => (document.hidden ? stop() : listen());
-
-  // A search put another list into the page: from now on that one is followed.
-  const follow = () => {
-    const address = location.pathname + location.search;
-    if (document.body.dataset.live === address) return;
-    document.body.dataset.live = address;
-    held.clear();
-    rows = null;
-    stop();
-    listen();
-    offer();
-  };
-
-  // -- what people do ------------------------------------------------------------------------------------------------
-
-  document.addEventListener("pointermove", (event) => {
-    pointer.x = event.pointerType === "touch" ? -1 : event.clientX;
-    pointer.y = event.clientY;
-    soon();
-  }, { passive: true });
-  document.documentElement.addEventListener("pointerleave", () => {
-    pointer.x = -1;
-    soon();
+  document.addEventListener("submit", (event) => event.submitter?.setAttribute("aria-busy", "true"));
+  addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
   });
-  addEventListener("scrollend", () => soon());
-  document.addEventListener("focusout", () => soon());
-  document.addEventListener("toggle", (event) => { if (!event.target.open) soon(); }, true);
 
-  document.addEventListener("submit", (event) => {
-    const form = event.target;
-    if (form.closest("details.act") && performance.now() - changedAt < SETTLE_MS) {
-      event.preventDefault();
-      for (const note of form.querySelectorAll(".sheet__changed")) note.hidden = false;
-      return;
-    }
-    event.submitter?.setAttribute("aria-busy", "true");
-  });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     const sheet = event.target.closest("details[open]:is(.act, .menu)") ?? document.querySelector("details[open]:is(.act, .menu)");
@@ -279,10 +27,13 @@
     sheet.removeAttribute("open");
     sheet.querySelector("summary").focus();
   });
-
-  addEventListener("pageshow", () => {
-    for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.removeAttribute("open");
+    }
   });
+
+  // -- lists with boxes ----------------------------------------------------------------------------------------------
 
   // Ticking the box in a table's head ticks every row; the number of those ticked is said beside what is done with them.
   const tick = (form) => {
@@ -306,12 +57,9 @@
     if (field.form?.matches("[data-bulk]")) tick(field.form);
   });
 
+  // -- secrets shown once --------------------------------------------------------------------------------------------
+
   document.addEventListener("click", (event) => {
-    const note = event.target.closest("#changes");
-    if (note !== null) show(note);
-    for (const menu of document.querySelectorAll("details.menu[open]")) {
-      if (!menu.contains(event.target)) menu.removeAttribute("open");
-    }
     const button = event.target.closest("[data-copy]");
     if (button === null) return;
     const text = document.getElementById(button.dataset.copy)?.textContent ?? "";
@@ -320,11 +68,4 @@
 
   for (const element of document.querySelectorAll("[data-needs-script]")) element.hidden = false;
   for (const form of document.querySelectorAll("[data-bulk]")) tick(form);
-  if (document.body.dataset.live !== undefined) {
-    listen();
-    document.addEventListener("visibilitychange", look);
-    addEventListener("pagehide", stop);
-    addEventListener("pageshow", look);
-    for (const event of ["htmx:after:history:push", "htmx:after:swap"]) document.addEventListener(event, follow);
-  }
 })();
