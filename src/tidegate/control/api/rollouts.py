@@ -17,9 +17,8 @@ from tidegate.control.services.rollouts import (
     Target,
 )
 from tidegate.errors import FieldError, Invalid
-from tidegate.ids import DEVICE_NAME, checked
 from tidegate.wire.operator import rollouts as wire
-from tidegate.wire.operator.common import MAX_TOTAL, Page
+from tidegate.wire.operator.common import MAX_TOTAL, ListQuery, Page
 
 _call = partial(Operation, tag="rollouts")
 
@@ -118,8 +117,13 @@ def _assignments(call: Call) -> Page[wire.AssignmentInfo]:
 
 
 def _of_device(call: Call) -> Page[wire.AssignmentInfo]:
-    name = checked(DEVICE_NAME, call.path["device"], "/device")
-    return assignment_page(rollouts.device_rollouts(call.scope, call.node, name))
+    query: ListQuery = call.query
+    position = decode_cursor(query.cursor, int)
+    before = cast("int", position[0]) if position else None
+    found = rollouts.device_rollouts(
+        call.scope, call.node, call.path["device"], before=before, limit=query.limit, offset=query.offset
+    )  # fmt: skip
+    return assignment_page(found)
 
 
 def _timeline(call: Call) -> wire.Timeline:
@@ -263,6 +267,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permission="rollouts.read",
         summary="Assignments of one device, the newest first",
         handler=_of_device,
+        query=ListQuery,
         answer=Page[wire.AssignmentInfo],
     ),
     _call(

@@ -154,7 +154,7 @@ def listed(scope: Scope, node: Node, query: ListArtifacts) -> ArtifactPage:
             withdrawn=withdrawn,
             before=None if position is None else int(position[0]),
             limit=query.limit + 1,
-            offset=0 if position else query.offset,
+            offset=query.offset,
         )
     items = found[: query.limit]
     more = encode_cursor(int(items[-1].id)) if len(found) > query.limit else None

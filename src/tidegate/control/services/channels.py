@@ -112,7 +112,7 @@ def listed(
             artifact=artifact,
             after=(str(position[0]), str(position[1])) if position else None,
             limit=limit + 1,
-            offset=0 if position else offset,
+            offset=offset,
         )
     items = found[:limit]
     more = encode_cursor(items[-1].artifact, items[-1].name) if len(found) > limit else None
@@ -131,9 +131,7 @@ def history(
     position = decode_cursor(cursor, int)
     before = int(position[0]) if position else None
     with node.db.read() as tx:
-        found, total = store.moves(
-            tx, scope.fleet_id, artifact, name, before=before, limit=limit + 1, offset=0 if position else offset
-        )
+        found, total = store.moves(tx, scope.fleet_id, artifact, name, before=before, limit=limit + 1, offset=offset)
     if not total:
         raise _absent(artifact, name)
     items = found[:limit]

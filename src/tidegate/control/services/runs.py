@@ -81,7 +81,7 @@ def versions(
             _filter(tx, scope, wanted),
             after=(str(position[0]), str(position[1])) if position else None,
             limit=limit + 1,
-            offset=0 if position else offset,
+            offset=offset,
         )
     items = found[:limit]
     more = encode_cursor(items[-1].artifact, items[-1].version) if len(found) > limit else None
@@ -95,8 +95,7 @@ def listed(scope: Scope, node: Node, wanted: Wanted, *, limit: int = 50, offset:
     after = (str(position[0]), int(position[1]), str(position[2])) if position else None
     with node.db.read() as tx:
         asked = _filter(tx, scope, wanted)
-        start = 0 if position else offset
-        found = store.rows(tx, scope.fleet_id, asked, after=after, limit=limit + 1, offset=start)
+        found = store.rows(tx, scope.fleet_id, asked, after=after, limit=limit + 1, offset=offset)
         total = store.count(tx, scope.fleet_id, asked)
     items = found[:limit]
     return RowPage(items, total, encode_cursor(*items[-1].place) if len(found) > limit else None)

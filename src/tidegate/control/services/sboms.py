@@ -130,16 +130,20 @@ def components(
 
     Raises:
         NotFound: the version has no SBOM.
+        Invalid: the cursor, which counts for one document only.
     """
     scope.require("artifacts.read")
-    position = decode_cursor(cursor, int)
+    position = decode_cursor(cursor, int, int)
     with node.db.read() as tx:
         sbom = _current(tx, _artifact(tx, scope, name, version))
-        after = int(position[0]) if position else None
-        start = 0 if position else offset
-        found, total = store.components(tx, sbom.id, search=search, after=after, limit=limit + 1, offset=start)
+        if position is not None and position[0] != sbom.id:
+            rule = "is of an SBOM that was replaced meanwhile: begin again without it"
+            raise Invalid(f"cannot go on with this list: cursor {rule}", (FieldError("/cursor", rule),))
+        after = int(position[1]) if position else None
+        found, total = store.components(tx, sbom.id, search=search, after=after, limit=limit + 1, offset=offset)
     items = [Component(row.name, row.version, row.purl, row.license) for row in found[:limit]]
-    return ComponentPage(items, total, encode_cursor(found[limit - 1].position) if len(found) > limit else None)
+    more = encode_cursor(sbom.id, found[limit - 1].position) if len(found) > limit else None
+    return ComponentPage(items, total, more)
 
 
 def document(scope: Scope, node: Node, name: str, version: str, sha256: str) -> tuple[Sbom, Iterator[bytes]]:

@@ -117,16 +117,25 @@ def assignments_page(tx: Connection, record: RolloutRecord, wanted: AssignmentFi
     return AssignmentPage(tuple(_views(rows)), total, last)
 
 
-def of_device(tx: Connection, fleet_id: FleetId, name: str, limit: int) -> AssignmentPage | None:
-    """A device's assignments, newest first; None when the fleet has no such device."""
+def of_device(
+    tx: Connection, fleet_id: FleetId, name: str, *, before: int | None, limit: int, offset: int
+) -> AssignmentPage | None:
+    """A device's assignments, newest rollout first; None when the fleet has no such device.
+
+    `before` is where a walk goes on: at rollouts with smaller ids.
+    """
     known = sa.select(devices.c.id).where(devices.c.fleet_id == fleet_id, devices.c.name == name)
     device_id = tx.scalar(known.order_by(devices.c.state, devices.c.id.desc()).limit(1))
     if device_id is None:
         return None
     query = _assignments().where(assignments.c.device_id == device_id)
     total = paging.total(tx, query)
-    rows = tx.execute(query.order_by(assignments.c.rollout_id.desc()).limit(limit))
-    return AssignmentPage(tuple(_views(rows)), total, None)
+    if before is not None:
+        query = query.where(assignments.c.rollout_id < before)
+    rows = tx.execute(query.order_by(assignments.c.rollout_id.desc()).limit(limit + 1).offset(offset)).all()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return AssignmentPage(tuple(_views(rows)), total, (rows[-1].rollout_id,) if more else None)
 
 
 def _assignments() -> sa.Select[Any]:

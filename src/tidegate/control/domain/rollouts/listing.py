@@ -62,9 +62,11 @@ class AssignmentFilter:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentPage:
+    """`next_after`: the sort key behind which a walk goes on; None at the end."""
+
     items: tuple[AssignmentView, ...]
     total: int
-    next_after: tuple[int, int, int] | None
+    next_after: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,11 +86,17 @@ def list_assignments(scope: Scope, node: Node, rollout_id: int, wanted: Assignme
         return rollout_lists.assignments_page(tx, record, wanted)
 
 
-def device_rollouts(scope: Scope, node: Node, device_name: str, limit: int = 50) -> AssignmentPage:
-    """The assignments of one device, the newest first."""
+def device_rollouts(
+    scope: Scope, node: Node, device_name: str, *, before: int | None = None, limit: int = 50, offset: int = 0
+) -> AssignmentPage:
+    """The assignments of one device, the newest rollout first; `before`: only of rollouts with smaller ids.
+
+    Raises:
+        NotFound: the fleet has no such device.
+    """
     scope.require("rollouts.read")
     with node.db.read() as tx:
-        found = rollout_lists.of_device(tx, scope.fleet_id, device_name, limit)
+        found = rollout_lists.of_device(tx, scope.fleet_id, device_name, before=before, limit=limit, offset=offset)
     if found is None:
         raise NotFound(f"cannot find device {device_name} in fleet {scope.fleet}")
     return found

@@ -1,0 +1,106 @@
+"""A creating call is carried out once for one Idempotency-Key (SPEC section 13), walked over the table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from tests.api.site import BY_NAME, Site, session
+
+from tidegate.control.api.operations import Operation
+from tidegate.control.store import engine
+from tidegate.control.store.schema import idempotency
+from tidegate.control.workers import retention
+from tidegate.testing.asgi import Answer, Client
+
+CREATES = [name for name, call in BY_NAME.items() if isinstance(call, Operation) and call.creates and not call.public]
+
+
+def _asked(site: Site, name: str) -> tuple[str, Any]:
+    """A request that creates something new each time; None for the body where no test knows one."""
+    new = site.new()
+    bodies: dict[str, Callable[[], Any]] = {
+        "operators.create": lambda: {"name": new},
+        "api_keys.create": lambda: {"name": new, "role": "viewer"},
+        "roles.create": lambda: {"name": new, "permissions": ["devices.read"]},
+        "artifacts.publish": lambda: {"name": new, "version": "1", "manifest": {"framework": "onnx"},
+                                      "files": [{"name": "m.onnx", "upload": site.upload()}]},
+        "uploads.create": lambda: {"file_name": f"{new}.onnx", "length": 1},
+        "devices.recover": lambda: {"expires_in_seconds": 60 + site.made},
+        "tokens.mint": lambda: {"tags": {"n": new}},
+        "groups.create": lambda: {"name": new},
+        "fleets.create": lambda: {"name": new},
+        "rollouts.create": lambda: {"artifact": "vad", "version": "1", "target": {"devices": ["cam-3"]},
+                                    "strategy": {"soak_seconds": site.made}},
+    }  # fmt: skip
+    return site.path(BY_NAME[name].path), bodies[name]() if name in bodies else None
+
+
+def test_creating_calls_are_carried_out_once_for_one_key(site: Site) -> None:
+    other = Client(site.app, bearer=session(site.node, "somebody-else"))
+    known = 0
+    for name in CREATES:
+        call = BY_NAME[name]
+        assert isinstance(call, Operation)
+        path, body = _asked(site, name)
+        key = {"idempotency-key": f"walk-{name}"}
+        first = site.client.request("POST", path, body=body if body is not None else {}, headers=key)
+        again = site.client.request("POST", path, body=body if body is not None else {}, headers=key)
+        if body is None:  # refused alike: nothing is stored of a refusal, and nothing was created
+            assert (first.status >= 400, again.status) == (True, first.status), f"{name}: {first.body!r}"
+            continue
+        known += 1
+        assert first.status == 201, f"{name}: {first.body!r}"
+        if call.secret_answer:
+            assert again.status == 409, name
+            assert f"id {first.json()['id']}" in again.json()["detail"], name
+            for secret in ("secret", "password"):
+                assert not first.json().get(secret) or first.json()[secret].encode() not in again.body, name
+        else:
+            assert (again.status, again.body) == (201, first.body), name
+            assert again.headers["idempotency-replayed"] == "true"
+        _, changed = _asked(site, name)
+        reused = site.client.request("POST", path, body=changed, headers=key)
+        assert (reused.status, reused.json()["type"]) == (422, "/problems/idempotency-key-reused"), name
+        # Another actor's key of the same name is another key; where the name is taken, it says so by itself.
+        theirs = other.request("POST", path, body=changed, headers=key)
+        assert theirs.status == 201, f"{name}: {theirs.body!r}"
+    assert known >= 9
+
+
+@pytest.mark.parametrize("name", ["groups.create", "tokens.mint"])
+def test_of_two_at_once_with_one_key_one_creates(site: Site, name: str) -> None:
+    path, body = _asked(site, name)
+    answers: list[Answer] = []
+    at_once = threading.Barrier(4)
+    clients = [Client(site.app, bearer=site.secret) for _ in range(4)]
+
+    def ask(client: Client) -> None:
+        at_once.wait()
+        answers.append(client.request("POST", path, body=body, headers={"idempotency-key": "at-once"}))
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    fresh = [one for one in answers if one.status == 201 and "idempotency-replayed" not in one.headers]
+    assert len(fresh) == 1
+    assert {one.status for one in answers} <= {201, 409}
+    assert len({one.json()["id"] for one in answers if one.status == 201}) == 1
+
+
+def test_a_key_is_forgotten_after_its_time(site: Site) -> None:
+    key = {"idempotency-key": "old"}
+    first = site.client.request("POST", "/v1/groups", body={"name": "one"}, headers=key)
+    assert first.status == 201
+    with site.node.db.write() as tx:
+        past = engine.now(tx) - timedelta(days=400)
+        tx.execute(sa.update(idempotency).values(created_at=past))
+    retention.RECONCILER.run(site.node)
+    again = site.client.request("POST", "/v1/groups", body={"name": "two"}, headers=key)
+    assert again.status == 201, again.body
