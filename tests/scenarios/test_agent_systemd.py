@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import termios
 import time
 import urllib.error
@@ -15,8 +16,11 @@ from typing import Any
 
 import pytest
 
+import tidegate
+from tidegate import __version__
 from tidegate.testing import live
 from tidegate.testing.container import Container
+from tidegate.testing.processes import Processes
 
 AGENT = "tidegate-agent.service"
 GREETER = """
@@ -92,11 +96,12 @@ def until(look: Callable[[], Any], what: Callable[[], str] | str, seconds: float
 
 
 class Device:
-    """The container as its owner sees it, and as the node's operator does."""
+    """The container as its owner sees it, and as the node's operator does; `processes` run the node."""
 
-    def __init__(self, container: Container, node: live.LiveNode) -> None:
+    def __init__(self, container: Container, node: live.LiveNode, processes: Processes) -> None:
         self.container = container
         self.node = node
+        self.processes = processes
         self.api = node.sign_in()
         self.port = live.free_ports(1)[0]
 
@@ -127,6 +132,42 @@ class Device:
         done = self.container.run(["sh", "-c", f"cd /root && {command}"], f"{token}\n")
         assert done.returncode == 0, done.stderr
         return done.stderr
+
+    def node_becomes(self, version: str) -> None:
+        """The node, stopped and started again as another release of all that it is and serves."""
+        release = self.processes.logs.parent / f"release-{version}"
+        sources = Path(tidegate.__file__).parent
+        shutil.copytree(sources, release / "src/tidegate", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(sources.parents[1] / "deploy", release / "deploy")
+        said = release / "src/tidegate/__init__.py"
+        said.write_text(said.read_text().replace(f'"{__version__}"', f'"{version}"'))
+        unit = release / "deploy/tidegate-agent.service"
+        unit.write_text(unit.read_text().replace("[Service]\n", "[Service]\nSyslogIdentifier=upgraded\n"))
+        self.processes.stop("node")
+        argv = [*live.TIDEGATE, "serve", "--config", str(self.node.data_dir / "tidegate.toml")]
+        self.processes.start("node", argv, {"PYTHONPATH": str(release / "src")})
+        live.await_ready(self.node, self.processes)
+
+    def keeps(self) -> str:
+        """What an upgrade must not change: identity, trust anchor, settings, what is installed."""
+        state = "/var/lib/tidegate"
+        files = [f"{state}/identity/current.pem", f"{state}/identity/enrollment.json", "/etc/tidegate/agent.toml"]
+        text = self.container.run(["sha256sum", *files], check=True).stdout
+        text += self.container.run(
+            ["sh", "-c", f"find {state}/trust -name *root.json -exec sha256sum {{}} +"], check=True
+        ).stdout
+        installed = [[one["artifact"], one["version"], one.get("drift", "")] for one in self.status()["installed"]]
+        return text + json.dumps(installed)
+
+    def speaks(self, version: str) -> Callable[[], bool]:
+        """Whether the agent of this version runs, and the node has heard so."""
+
+        def look() -> bool:
+            known = self.api.call("GET", "/v1/devices/cam-7")["device"]["agent_version"]
+            said = self.status()
+            return (said["agent_version"], said["connection"], known) == (version, "connected", version)
+
+        return look
 
     def online(self) -> bool:
         return bool(self.api.call("GET", "/v1/devices/cam-7")["device"]["presence"] == "online")
@@ -170,8 +211,10 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    with live.running(tmp_path, interval_seconds=2) as node, Container(tmp_path / "device") as container:
-        yield Device(container, node)
+    node = live.initialise(tmp_path / "node", interval_seconds=2)
+    with Processes(tmp_path / "logs") as processes, Container(tmp_path / "device") as container:
+        live.serve(node, processes)
+        yield Device(container, node, processes)
 
 
 @pytest.mark.slow
@@ -233,12 +276,13 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
         ("greeter", "1"),
     }
 
-    key = container.run(["sha256sum", "/var/lib/tidegate/identity/current.pem"], check=True).stdout
-    before = device.shows(AGENT, "MainPID")
+    # The same installer again changes nothing but the process.
+    kept, before = device.keeps(), device.shows(AGENT, "MainPID")
     device.install(minted["installer"]["command"], "")
     assert device.shows(AGENT, "MainPID") != before
-    assert container.run(["sha256sum", "/var/lib/tidegate/identity/current.pem"], check=True).stdout == key
     until(lambda: device.status()["connection"] == "connected", device.journal)
+    assert device.keeps() == kept
+    upgrade(device, tmp_path, kept, minted["installer"]["command"])
 
     api.call("POST", "/v1/devices/cam-7/decommission", {"confirm": "cam-7"})
     until(lambda: device.shows(AGENT, "ActiveState") in ("failed", "inactive"), device.journal)
@@ -251,6 +295,40 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     assert device.greets() == "hello"
 
 
+def upgrade(device: Device, tmp_path: Path, kept: str, old_command: str) -> None:
+    """To the agent of the next release of the node, killed once on the way; then an update by the new agent."""
+    container = device.container
+    device.node_becomes("0.1.1")
+    command = device.minted()["installer"]["command"]
+    stale = container.run(["sh", "-c", f"cd /root && {old_command}"])
+    assert stale.returncode == 1
+    assert "after an upgrade of the node take a new command from it" in stale.stderr
+    # Killed just after the new program took its place: the old agent goes on, and after a start the new one does.
+    container.write("/usr/local/sbin/mv", KILLING_MV, 0o755)
+    killed = container.run(["sh", "-c", f"cd /root && {command}"])
+    container.run(["rm", "/usr/local/sbin/mv"], check=True)
+    assert killed.returncode != 0
+    until(lambda: device.status()["connection"] == "connected", device.journal)
+    assert (device.status()["agent_version"], device.keeps()) == (__version__, kept)
+    device.systemctl("restart", AGENT)
+    until(device.speaks("0.1.1"), device.journal)
+
+    assert "running; see" in device.install(command, "")
+    until(device.speaks("0.1.1"), device.journal)
+    assert device.keeps() == kept
+    assert "SyslogIdentifier=upgraded" in container.read(f"/etc/systemd/system/{AGENT}")
+    assert len(container.run(["ls", "/opt/tidegate/.tidegate-agent"], check=True).stdout.split()) == 1
+    assert device.greets() == "hello"
+    device.publish_config(tmp_path, "5", '{"greeting": "five"}')
+    device.roll_out("greeter", "5", {"kind": "http", "port": device.port}, "completed")
+    assert device.greets() == "five"
+    device.roll_out("greeter", "1", None, "completed")
+
+
+KILLING_MV = """#!/bin/sh
+/usr/bin/mv "$@"
+kill -9 $PPID
+"""
 OLD_PYTHON = """#!/usr/bin/python3 -I
 import runpy, sys
 sys.implementation.cache_tag = "cpython-39"
