@@ -15,17 +15,12 @@ from tidegate.control.domain.audit import Record
 from tidegate.control.services import audit_log
 from tidegate.control.services.node import Node
 from tidegate.control.store.audit import Filter
-from tidegate.errors import FieldError, Invalid
 from tidegate.wire.operator import audit as wire
 from tidegate.wire.operator.common import Page
 
 
 def _list(call: Call) -> Page[wire.AuditRecord]:
     query: wire.AuditQuery = call.query
-    for name in ("since", "before"):
-        moment = getattr(query, name)
-        if moment is not None and moment.tzinfo is None:
-            raise Invalid(f"cannot accept the query: {name} names no time zone", (FieldError(f"/{name}", "no zone"),))
     filters = Filter(query.action, query.actor, query.subject, query.since, query.before)
     found = audit_log.list_records(
         call.scope, call.node, filters, of_node=query.node, limit=query.limit, offset=query.offset, cursor=query.cursor

@@ -136,6 +136,7 @@ class _Schemas:
             types += parameters.of_path(call.path).values()
         self._types = list(dict.fromkeys(types))
         found, self.components = msgspec.json.schema_components(self._types, ref_template=_REF)
+        _name_width(self.components)
         self._found: dict[Any, dict[str, Any]] = dict(zip(self._types, found, strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
@@ -145,6 +146,14 @@ class _Schemas:
         name = self.of(kind)["$ref"].rsplit("/", 1)[-1]
         schema: dict[str, Any] = self.components[name]
         return schema
+
+
+def _name_width(schema: Any) -> None:
+    """Numbers that nothing else bounds fit into 64 bits: clients in typed languages then take no smaller type."""
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _name_width(inner)
+    if isinstance(schema, dict) and schema.get("type") == "integer" and "maximum" not in schema:
+        schema["format"] = "int64"
 
 
 def _operation(call: Call, name: names.Name, schemas: _Schemas) -> dict[str, Any]:

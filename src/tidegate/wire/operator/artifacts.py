@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from tidegate.wire.config import ConfigOptions
 from tidegate.wire.descriptor import FileName, Kind, ModelManifest, PayloadFile
-from tidegate.wire.device import ArtifactName, Requirement, ShortText, Version
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.device import ArtifactName, Requirement, Sha256, ShortText, Version
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 UploadId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
@@ -27,7 +26,7 @@ class UploadState(Struct, frozen=True):
     file_name: str
     length: int
     received: int
-    sha256: str | None = None
+    sha256: Sha256 | None = None
 
 
 class AppendQuery(OperatorRequest, frozen=True, kw_only=True):
@@ -86,10 +85,10 @@ class ArtifactSummary(Struct, frozen=True):
     version: str
     kind: str
     size_bytes: int
-    descriptor_sha256: str
-    published_at: datetime
+    descriptor_sha256: Sha256
+    published_at: Time
     published_by: str
-    withdrawn_at: datetime | None = None
+    withdrawn_at: Time | None = None
     withdrawn_reason: str | None = None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.device import Sha256
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 _Text = Annotated[str, Meta(max_length=256)]
 Until = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -19,8 +19,8 @@ class AuditQuery(ListQuery, frozen=True, kw_only=True):
     action: _Text = ""
     actor: _Text = ""
     subject: _Text = ""
-    since: datetime | None = None
-    before: datetime | None = None
+    since: Time | None = None
+    before: Time | None = None
     node: bool = False
 
 
@@ -37,12 +37,12 @@ class ExportQuery(OperatorRequest, frozen=True, kw_only=True):
 
 class AuditRecord(Struct, frozen=True):
     sequence: int
-    at: datetime
+    at: Time
     actor: str
     action: str
     subject: str
     data: dict[str, Any]
-    hash: str
+    hash: Sha256
 
 
 class AuditVerification(Struct, frozen=True):
@@ -50,7 +50,7 @@ class AuditVerification(Struct, frozen=True):
 
     verified: bool
     count: int
-    head: str
+    head: Sha256
     checkpoint: int
     broken_sequence: int | None
     broken_reason: str | None
@@ -60,7 +60,7 @@ class ExportSignature(Struct, frozen=True):
     """Detached: over the SHA-256 of `GET /v1/audit/export?until=…`."""
 
     until: int
-    sha256: str
+    sha256: Sha256
     signature: str
     key_id: str
     public_key: str

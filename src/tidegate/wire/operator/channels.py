@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import ArtifactName, Version
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 ChannelName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
 Why = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -37,10 +36,10 @@ class ChannelInfo(Struct, frozen=True, kw_only=True):
     artifact: str
     channel: str
     version: str
-    withdrawn_at: datetime | None
+    withdrawn_at: Time | None
     withdrawn_reason: str | None
-    created_at: datetime
-    moved_at: datetime
+    created_at: Time
+    moved_at: Time
     moved_by: str
     reason: str
 
@@ -51,6 +50,6 @@ class ChannelMove(Struct, frozen=True, kw_only=True):
     id: int
     from_version: str | None
     to_version: str | None
-    at: datetime
+    at: Time
     by: str
     reason: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
@@ -13,6 +14,8 @@ MAX_TOTAL = 10_000
 
 T = TypeVar("T")
 
+#: An instant (RFC 3339), never without its offset from UTC.
+Time = Annotated[datetime, Meta(tz=True)]
 #: Which devices, such as ``arch == "arm64" and ram_bytes >= 8GiB``.
 SelectorText = Annotated[str, Meta(min_length=1, max_length=4096)]
 

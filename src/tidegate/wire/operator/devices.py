@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from tidegate.wire.device import ArtifactName, DeviceName, HardwareProfile, Version
-from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
+from tidegate.wire.device import ArtifactName, DeviceName, HardwareProfile, Sha256, Version
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText, Time
 
 HoldReason = Annotated[str, Meta(min_length=1, max_length=512, description="Why; shown wherever the hold shows.")]
 TagKey = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -54,7 +53,7 @@ class HoldInfo(Struct, frozen=True):
 
     subject: str
     reason: str
-    until: datetime | None
+    until: Time | None
 
 
 class InProgressInfo(Struct, frozen=True):
@@ -70,8 +69,8 @@ class DeviceInfo(Struct, frozen=True, kw_only=True):
     name: str
     state: Literal["active", "decommissioned"]
     presence: Literal["online", "offline", "never"]
-    last_seen_at: datetime | None
-    enrolled_at: datetime
+    last_seen_at: Time | None
+    enrolled_at: Time
     agent_version: str
     arch: str
     tags: dict[str, str]
@@ -100,14 +99,14 @@ class CertificateInfo(Struct, frozen=True, kw_only=True):
 
     state: Literal["intended", "pending", "current", "retired"]
     serial: str
-    fingerprint: str | None
-    not_before: datetime
-    not_after: datetime
-    issued_at: datetime
+    fingerprint: Sha256 | None
+    not_before: Time
+    not_after: Time
+    issued_at: Time
 
 
 class EventInfo(Struct, frozen=True):
-    at: datetime
+    at: Time
     kind: str
     detail: str
     rollout: int | None
@@ -124,9 +123,9 @@ class DeviceDetailInfo(Struct, frozen=True, kw_only=True):
     holds: tuple[HoldInfo, ...]
     certificates: tuple[CertificateInfo, ...]
     events: tuple[EventInfo, ...]
-    decommissioned_at: datetime | None
+    decommissioned_at: Time | None
     stop_workloads: bool
-    identity_conflict_at: datetime | None
+    identity_conflict_at: Time | None
 
 
 class ChangeTags(OperatorRequest, frozen=True, kw_only=True):
@@ -138,7 +137,7 @@ class NewHold(OperatorRequest, frozen=True, kw_only=True):
     """`until` left out: until released."""
 
     reason: HoldReason
-    until: Annotated[datetime, Meta(tz=True)] | None = None
+    until: Time | None = None
 
 
 class Decommission(OperatorRequest, frozen=True, kw_only=True):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import DeviceName
-from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText, Time
 from tidegate.wire.operator.devices import HoldInfo
 
 # A name that nobody could bear is reported as unknown, like any other that nobody bears.
@@ -45,7 +44,7 @@ class GroupInfo(Struct, frozen=True, kw_only=True):
     name: str
     selector: str | None
     size: int
-    created_at: datetime
+    created_at: Time
     hold: HoldInfo | None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import LOG_BYTES_MAX, LogSource
-from tidegate.wire.operator.common import OperatorRequest
+from tidegate.wire.operator.common import OperatorRequest, Time
 
 
 class NewLogRequest(OperatorRequest, frozen=True, kw_only=True):
@@ -27,8 +26,8 @@ class LogRequestInfo(Struct, frozen=True, kw_only=True):
     max_bytes: int
     state: Literal["waiting", "received", "refused", "expired", "cancelled"]
     reason: str
-    requested_at: datetime
+    requested_at: Time
     requested_by: str
-    expires_at: datetime
-    ended_at: datetime | None
+    expires_at: Time
+    ended_at: Time | None
     size_bytes: int | None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 OperatorName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,62}$", description="How the audit log names them.")]
 Password = Annotated[str, Meta(max_length=256)]
@@ -40,15 +39,15 @@ class SessionStarted(Struct, frozen=True):
 
     id: str
     secret: str
-    expires_at: datetime
+    expires_at: Time
     operator: str
 
 
 class SessionInfo(Struct, frozen=True):
     id: str
-    created_at: datetime
-    expires_at: datetime
-    last_used_at: datetime
+    created_at: Time
+    expires_at: Time
+    last_used_at: Time
     user_agent: str
     address: str
     current: bool
@@ -73,9 +72,9 @@ class ListSessions(ListQuery, frozen=True, kw_only=True):
 class OperatorSessionInfo(Struct, frozen=True):
     id: str
     operator: str
-    created_at: datetime
-    expires_at: datetime
-    last_used_at: datetime
+    created_at: Time
+    expires_at: Time
+    last_used_at: Time
     user_agent: str
     address: str
 
@@ -98,12 +97,12 @@ class OperatorInfo(Struct, frozen=True):
     id: int
     name: str
     roles: tuple[RoleGrant, ...]
-    created_at: datetime
+    created_at: Time
     disabled: bool
     #: Signs on through the OpenID provider, and has no password here.
     signs_on: bool
     #: Until when their roles, and the API keys they made, count without another sign-on; null: for good.
-    grants_until: datetime | None
+    grants_until: Time | None
 
 
 class OperatorCreated(Struct, frozen=True):
@@ -154,15 +153,15 @@ class ApiKeyInfo(Struct, frozen=True):
     name: str
     role: RoleName
     fleet: str
-    created_at: datetime
+    created_at: Time
     created_by: str
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    expires_at: Time | None
+    revoked_at: Time | None
+    last_used_at: Time | None
     #: suspended: its maker is disabled; lapsed: they have not signed on for too long.
     state: Literal["valid", "suspended", "lapsed", "expired", "revoked"]
     #: When it lapses unless its maker signs on before; null: they sign in with a password, or nothing lapses.
-    lapses_at: datetime | None
+    lapses_at: Time | None
 
 
 class ApiKeyCreated(Struct, frozen=True):
@@ -171,4 +170,4 @@ class ApiKeyCreated(Struct, frozen=True):
     id: int
     name: str
     secret: str
-    expires_at: datetime | None
+    expires_at: Time | None

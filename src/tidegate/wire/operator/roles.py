@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.operator.common import OperatorRequest
+from tidegate.wire.operator.common import OperatorRequest, Time
 from tidegate.wire.operator.people import RoleName
 
 Permissions = Annotated[
@@ -40,9 +39,9 @@ class RoleInfo(Struct, frozen=True):
     fixed: bool
     operators: int
     api_keys: int
-    created_at: datetime | None = None
+    created_at: Time | None = None
     created_by: str = ""
-    changed_at: datetime | None = None
+    changed_at: Time | None = None
 
 
 class Holder(Struct, frozen=True):

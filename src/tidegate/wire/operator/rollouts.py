@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,7 +9,7 @@ from msgspec import Meta, Struct
 
 from tidegate.wire.device import ArtifactName, DeviceName, Probe, Version
 from tidegate.wire.operator.channels import ChannelName
-from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, SelectorText, Time
 
 Names = Annotated[tuple[Annotated[str, Meta(max_length=128)], ...], Meta(min_length=1, max_length=10_000)]
 ReasonText = Annotated[str, Meta(max_length=1024)]
@@ -40,7 +39,7 @@ class NewRollout(OperatorRequest, frozen=True, kw_only=True):
     probes: Annotated[tuple[Probe, ...], Meta(max_length=8)] = ()
     skip_incompatible: bool = False
     baseline: bool = False
-    start_at: Annotated[datetime, Meta(tz=True)] | None = None
+    start_at: Time | None = None
 
 
 class Command(OperatorRequest, frozen=True, kw_only=True):
@@ -86,8 +85,8 @@ class WaveInfo(Struct, frozen=True, kw_only=True):
     approval: str
     soak_seconds: int
     released: bool
-    released_at: datetime | None
-    completed_at: datetime | None
+    released_at: Time | None
+    completed_at: Time | None
     counts: dict[str, int]
     unacknowledged: int
     tolerated: int
@@ -111,7 +110,7 @@ class RolloutInfo(Struct, frozen=True, kw_only=True):
     version: str
     kind: str
     state: str
-    state_since: datetime
+    state_since: Time
     reason: str
     waiting_on: str
     target: str
@@ -123,12 +122,12 @@ class RolloutInfo(Struct, frozen=True, kw_only=True):
     max_in_flight: int
     probes: tuple[Probe, ...]
     baseline: bool
-    created_at: datetime
+    created_at: Time
     created_by: str
     channel: str | None
-    start_at: datetime | None
-    soak_until: datetime | None
-    completed_at: datetime | None
+    start_at: Time | None
+    soak_until: Time | None
+    completed_at: Time | None
     abort_policy: str | None
     resume_count: int
     generation: int
@@ -182,12 +181,12 @@ class AssignmentInfo(Struct, frozen=True, kw_only=True):
     version: str
     wave: int
     state: str
-    state_since: datetime
+    state_since: Time
     reason: str
     output: str
     drifted: bool
-    served_at: datetime | None
-    last_seen_at: datetime | None
+    served_at: Time | None
+    last_seen_at: Time | None
     previous_version: str | None
     waiting_on: str
 
@@ -215,7 +214,7 @@ class AbortPreview(Struct, frozen=True, kw_only=True):
 
 
 class TimelineEntry(Struct, frozen=True, kw_only=True):
-    at: datetime
+    at: Time
     kind: str
     detail: str
     device: str | None
@@ -227,7 +226,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
 
 
 class FactInfo(Struct, frozen=True, kw_only=True):
-    at: datetime | None
+    at: Time | None
     text: str
     detail: str
     tone: str

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from tidegate.wire.device import ShortText
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 _SelectorText = Annotated[str, Meta(max_length=4096)]
 ShowRuns = Literal["all", "drifted", "withdrawn", "unreported"]
@@ -70,7 +69,7 @@ class RunsDevice(Struct, frozen=True, kw_only=True):
     running_version: str
     should_version: str
     withdrawn: bool
-    drift_since: datetime | None
+    drift_since: Time | None
     restore: str
-    reported_at: datetime | None
-    last_seen_at: datetime | None
+    reported_at: Time | None
+    last_seen_at: Time | None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.device import ShortText
+from tidegate.wire.device import Sha256, ShortText
 from tidegate.wire.operator.artifacts import UploadId
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 
 
 class AttachSbom(OperatorRequest, frozen=True, kw_only=True):
@@ -49,18 +48,18 @@ class SbomInfo(Struct, frozen=True, kw_only=True):
 
     id: int
     state: Literal["received", "valid", "invalid"]
-    sha256: str
+    sha256: Sha256
     size_bytes: int
     file_name: str
-    received_at: datetime
+    received_at: Time
     received_by: str
-    checked_at: datetime | None
+    checked_at: Time | None
     format: str
     spec_version: str
     component_count: int
     licenses: tuple[LicenseCount, ...]
     reasons: tuple[SbomReason, ...]
-    ended_at: datetime | None
+    ended_at: Time | None
     ended_by: str | None
     ended_reason: str | None
 

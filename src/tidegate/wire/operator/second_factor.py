@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.operator.common import OperatorRequest
+from tidegate.wire.operator.common import OperatorRequest, Time
 from tidegate.wire.operator.people import Password
 
 Code = Annotated[
@@ -18,7 +17,7 @@ Code = Annotated[
 class SecondFactor(Struct, frozen=True):
     """`since` is null while no second factor counts. `required`: the node's settings ask for one."""
 
-    since: datetime | None
+    since: Time | None
     recovery_codes_left: int
     required: bool
 
@@ -31,7 +30,7 @@ class TotpBegun(Struct, frozen=True):
     """The shared secret in base32, and the address that a QR code carries; it counts after the first code."""
 
     secret: str
-    uri: str
+    uri: Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 
 
 class ConfirmTotp(OperatorRequest, frozen=True, kw_only=True):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from tidegate.wire.device import DeviceName
-from tidegate.wire.operator.common import OperatorRequest, SelectorText
+from tidegate.wire.device import DeviceName, Sha256
+from tidegate.wire.operator.common import OperatorRequest, SelectorText, Time
 from tidegate.wire.problem import ProblemField
 
 Unknown = Literal["refuse", "skip", "enroll"]
@@ -33,7 +32,7 @@ class NamedToken(Struct, frozen=True):
 
     name: str
     secret: str
-    expires_at: datetime
+    expires_at: Time
 
 
 class NamedChange(Struct, frozen=True):
@@ -46,7 +45,7 @@ class ImportInfo(Struct, frozen=True, kw_only=True):
     nobody bears; `errors` the first of `wrong` mistakes, because of which nothing can be done."""
 
     done: bool
-    sha256: str
+    sha256: Sha256
     rows: int
     changed: int
     unchanged: int

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from tidegate.wire.device import DeviceName
-from tidegate.wire.operator.common import ListQuery, OperatorRequest
+from tidegate.wire.device import DeviceName, Sha256
+from tidegate.wire.operator.common import ListQuery, OperatorRequest, Time
 from tidegate.wire.operator.devices import TagKey, TagValue
 
 ExpiresIn = Annotated[int, Meta(ge=60, le=2_592_000, description="Default one hour, at most 30 days.")]
@@ -42,10 +41,10 @@ class TokenInfo(Struct, frozen=True, kw_only=True):
     uses_left: int
     tags: dict[str, str]
     groups: tuple[str, ...]
-    created_at: datetime
+    created_at: Time
     created_by: str
-    expires_at: datetime
-    revoked_at: datetime | None
+    expires_at: Time
+    revoked_at: Time | None
     enrolled: tuple[str, ...] = ()
 
 
@@ -53,10 +52,10 @@ class InstallerInfo(Struct, frozen=True, kw_only=True):
     """`command` installs the agent and enrolls it; it reads the token from standard input."""
 
     command: str
-    installer_sha256: str
-    agent_sha256: str
-    server_ca_sha256: str
-    root_sha256: str
+    installer_sha256: Sha256
+    agent_sha256: Sha256
+    server_ca_sha256: Sha256
+    root_sha256: Sha256
 
 
 class Minted(Struct, frozen=True, kw_only=True):

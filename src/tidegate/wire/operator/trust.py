@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
+
+from tidegate.wire.device import Sha256
+from tidegate.wire.operator.common import Time
 
 
 class RoleInfo(Struct, frozen=True):
@@ -13,8 +15,8 @@ class RoleInfo(Struct, frozen=True):
 
     role: str
     version: int
-    expires_at: datetime
-    key_ids: tuple[str, ...]
+    expires_at: Time
+    key_ids: tuple[Sha256, ...]
     threshold: int
     location: Literal["node", "node-offline-folder", "elsewhere"]
     count: int = 1
@@ -23,8 +25,8 @@ class RoleInfo(Struct, frozen=True):
 class CertificateInfo(Struct, frozen=True):
     use: Literal["device-ca", "server-ca", "server"]
     subject: str
-    sha256: str
-    not_after: datetime
+    sha256: Sha256
+    not_after: Time
 
 
 class WarningInfo(Struct, frozen=True):
@@ -39,8 +41,8 @@ class TrustDomain(Struct, frozen=True):
     convenience: bool
     publisher_on_node: bool
     root_version: int
-    root_sha256: str
-    anchor_sha256: str
+    root_sha256: Sha256
+    anchor_sha256: Sha256
     roles: tuple[RoleInfo, ...]
     certificates: tuple[CertificateInfo, ...]
     audit_key_id: str
