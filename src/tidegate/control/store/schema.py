@@ -562,7 +562,7 @@ failed_attempts = Table(
     "failed_attempts", metadata,
     Column("rule", Text, primary_key=True),  # which limit counts it
     Column("key_sha256", Text, primary_key=True),  # of what is counted: an address, a name, a source and a name
-    Column("count", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
     Column("first_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False, index=True),

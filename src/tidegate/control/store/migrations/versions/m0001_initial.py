@@ -60,7 +60,7 @@ def upgrade() -> None:
         "failed_attempts",
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("key_sha256", sa.Text(), nullable=False),
-        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("first_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
