@@ -1,4 +1,8 @@
-"""What every test may ask for: `database` (both kinds, fresh and migrated) and `node` (a whole node on it)."""
+"""What every test may ask for: `database` (both kinds, fresh and migrated) and `node` (a whole node on it).
+
+A module whose tests store bytes has the mark `tests.store.storages.STORAGES`: its nodes keep them in a folder, and in a
+real S3-compatible store.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,21 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tidegate.control.services.node import Node
 from tidegate.control.store import migrations
 from tidegate.control.store.engine import Database
-from tidegate.testing import postgres
+from tidegate.testing import postgres, s3
 
 _CLUSTER = "TIDEGATE_TEST_CLUSTER"
+
+# The same examples everywhere, however slow the machine is just now: what Hypothesis does by itself only where `CI` is set.
+hypothesis.settings.register_profile(
+    "tidegate", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tidegate")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,9 +89,27 @@ def database(database_url: str) -> Iterator[Database]:
     database.dispose()
 
 
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Store]:
+    with s3.running(tmp_path_factory.mktemp("s3")) as store:
+        store.make_bucket("tests")
+        yield store
+
+
 @pytest.fixture
-def node(tmp_path: Path, database: Database) -> Node:
+def blob_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The setting `blob_url`: empty for a folder, or a prefix of its own in a real S3-compatible store."""
+    if getattr(request, "param", "folder") == "folder":
+        return ""
+    store: s3.Store = request.getfixturevalue("object_store")
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def node(tmp_path: Path, database: Database, blob_url: str) -> Node:
     """A node with the fleet `default`, its trust domain and certificates; services work on it as on a real one."""
     from tidegate.testing.node import make_node
 
-    return make_node(tmp_path, database)
+    return make_node(tmp_path, database, blob_url=blob_url)

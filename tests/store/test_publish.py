@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from tests.store.storages import STORAGES
 
 from tidegate.clock import SystemClock
 from tidegate.control.domain.access import Scope
@@ -32,6 +33,7 @@ from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import ModelManifest, PayloadFile
 from tidegate.wire.operator.artifacts import ListArtifacts, NewFile, PublishArtifact
 
+pytestmark = STORAGES
 MANIFEST = ModelManifest(framework="onnx", license="MIT")
 
 

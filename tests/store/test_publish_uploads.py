@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.store.storages import STORAGES
 
 from tidegate.control.blobs import open_blobs
 from tidegate.control.domain.access import Scope
@@ -20,10 +21,12 @@ from tidegate.control.services.keyring import Keyring
 from tidegate.control.services.node import Node
 from tidegate.control.store import engine, schema
 from tidegate.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
+from tidegate.testing.clock import FakeClock
 from tidegate.testing.node import admin_scope
 from tidegate.wire.descriptor import ModelManifest
 from tidegate.wire.operator.artifacts import NewFile, PublishArtifact
 
+pytestmark = STORAGES
 DATA = bytes(range(256)) * 40
 
 
@@ -221,13 +224,11 @@ def test_blobs_that_nothing_names_are_removed_and_no_others(node: Node, scope: S
     uploads.discard(scope, node, discarded.id)
     failed = node.blobs.put(b"a descriptor whose publication failed")
     assert uploads.sweep(node) == 0  # all of them are young: what names them may be about to be written
-    assert node.blobs.folder is not None
-    half = node.blobs.folder / "sha256" / "ab" / f".{'ab' * 32}.0123.unfinished"
-    half.parent.mkdir(exist_ok=True)
-    half.write_bytes(b"half")
-    for path in node.blobs.folder.rglob("*"):
-        if path.is_file():
-            os.utime(path, (0, 0))
+    half = node.settings.data_dir / "blobs" / "sha256" / "ab" / f".{'ab' * 32}.0123.unfinished"
+    if node.blobs.folder is not None:
+        half.parent.mkdir(exist_ok=True)
+        half.write_bytes(b"half")
+    node = dataclasses.replace(node, clock=FakeClock(node.clock.now() + timedelta(days=3)))
     assert uploads.sweep(node) == 2
     kept = [upload.sha256, waiting.sha256, published.descriptor_sha256]
     assert [node.blobs.size(str(one)) is not None for one in kept] == [True, True, True]

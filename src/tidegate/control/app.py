@@ -271,9 +271,6 @@ def _add_checks(node: Node, runner: Runner, channel: ChannelApp) -> None:
         with node.db.read() as tx:
             fleets.every(tx)
 
-    def blobs() -> None:
-        node.blobs.size("0" * 64)
-
     def keys() -> None:
         node.keyring.authority()
         node.keyring.audit_signer()
@@ -287,7 +284,7 @@ def _add_checks(node: Node, runner: Runner, channel: ChannelApp) -> None:
         if ended := channel.ended():
             raise Unavailable(f"ended by themselves: {', '.join(ended)}")
 
-    checks = {"database": database, "blobs": blobs, "keys": keys, "workers": workers, "channel": tasks}
+    checks = {"database": database, "blobs": node.blobs.check, "keys": keys, "workers": workers, "channel": tasks}
     for name, check in checks.items():
         node.health.add(name, check)
     node.health.add_warning("disk-high", lambda: disk.look(node).state != "ok")

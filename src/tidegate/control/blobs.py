@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore
 
+from tidegate.control import object_store
 from tidegate.control.settings import Settings
-from tidegate.errors import Defect, Invalid, NotFound, TidegateError, Unavailable
+from tidegate.errors import Defect, NotFound, TidegateError, Unavailable
 from tidegate.ids import SHA256_HEX
 from tidegate.trust.tuf.durable import fsync_folder, make_folder, write_file
 
@@ -32,11 +33,22 @@ CHUNK_BYTES = 1 << 20
 
 
 class Blobs:
-    """Thread-safe. `folder` is None on an object store."""
+    """Thread-safe. `folder` is None on an object store; `look` is a client of it that soon gives up."""
 
-    def __init__(self, store: ObjectStore, folder: Path | None) -> None:
+    def __init__(self, store: ObjectStore, folder: Path | None, look: ObjectStore | None = None) -> None:
         self._store = store
         self.folder = folder
+        self._look = look or store
+
+    def check(self) -> None:
+        """Whether the folder, or the bucket with these credentials, is there. Raises `Unavailable` within seconds."""
+        try:
+            if self.folder is not None:
+                os.scandir(self.folder).close()
+            else:
+                next(iter(obstore.list(self._look, prefix="sha256", chunk_size=1)), None)
+        except (OSError, BaseError) as error:
+            raise storage_trouble("use the blobs", error) from error
 
     def put(self, data: bytes) -> str:
         """Store `data`; gives its SHA-256 in hex. Raises `Unavailable`."""
@@ -49,7 +61,7 @@ class Blobs:
                 make_folder(path.parent)
                 write_file(path, data)
             else:
-                obstore.put(self._store, _key(sha256), data)
+                obstore.put(self._store, _key(sha256), data, **object_store.multipart(len(data)))
         except (OSError, BaseError) as error:
             raise storage_trouble("store the blob", error) from error
         return sha256
@@ -69,7 +81,7 @@ class Blobs:
             if self.folder is not None:
                 _link(path, self.folder / _key(sha256))
             else:
-                obstore.put(self._store, _key(sha256), path)
+                obstore.put(self._store, _key(sha256), path, **object_store.multipart(size))
         except (OSError, BaseError) as error:
             raise storage_trouble("store the blob", error) from error
         if self.size(sha256) != size:
@@ -79,7 +91,7 @@ class Blobs:
         """Length in bytes; None when there is no such blob."""
         try:
             return obstore.head(self._store, _key(sha256))["size"]
-        except (NotFoundError, FileNotFoundError):
+        except FileNotFoundError:
             return None
         except (OSError, BaseError) as error:
             raise storage_trouble("read the blob", error) from error
@@ -99,7 +111,9 @@ class Blobs:
         try:
             for piece in obstore.get(self._store, _key(sha256), options=options).stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(piece)
-        except (NotFoundError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            if object_store.no_bucket(error):
+                raise storage_trouble("read the blob", error) from error
             raise NotFound("cannot find the blob") from error
         except (OSError, BaseError) as error:
             raise storage_trouble("read the blob", error) from error
@@ -128,14 +142,20 @@ class Blobs:
         """Nothing when it is not there."""
         try:
             obstore.delete(self._store, _key(sha256))
-        except (NotFoundError, FileNotFoundError):
-            return
+        except FileNotFoundError as error:
+            if object_store.no_bucket(error):
+                raise storage_trouble("delete the blob", error) from error
         except (OSError, BaseError) as error:
             raise storage_trouble("delete the blob", error) from error
 
 
 def open_blobs(settings: Settings) -> Blobs:
-    """The store that the settings name. Raises `Invalid` for an address that is neither a folder nor S3."""
+    """The store that the settings name; whether a bucket is there is not asked yet.
+
+    Raises:
+        Invalid: a variable of the environment that names the store or its credentials.
+        Unavailable: the folder cannot be made.
+    """
     if not settings.blob_url:
         folder = settings.data_dir / "blobs"
         try:
@@ -143,17 +163,15 @@ def open_blobs(settings: Settings) -> Blobs:
         except OSError as error:
             raise storage_trouble("open the blob folder", error) from error
         return Blobs(LocalStore(prefix=folder), folder)
-    if not settings.blob_url.startswith("s3://"):
-        raise Invalid("cannot open the blob store: blob_url must start with s3://")
-    # Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
-    return Blobs(S3Store.from_url(settings.blob_url), None)
+    store, look = object_store.open_bucket(settings.blob_url)
+    return Blobs(store, None, look)
 
 
 def storage_trouble(what: str, error: Exception) -> TidegateError:
     """The refusal for a disk or store that failed; a full disk is named as such."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable(f"cannot {what}: the disk is full", type="disk-full", retry_after_seconds=60)
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else object_store.why(error)
     return Unavailable(f"cannot {what}: {reason}")
 
 

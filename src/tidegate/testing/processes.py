@@ -55,6 +55,12 @@ class Processes:
             _kill_group(process.pid)
             del self._running[name]
 
+    def kill(self, name: str) -> None:
+        """End it at once with its whole group, as a power cut or the kernel's out-of-memory killer would."""
+        process = self._running.pop(name)
+        _kill_group(process.pid)
+        process.wait()
+
     def tail(self, name: str, lines: int = 15) -> str:
         text = (self.logs / f"{name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
