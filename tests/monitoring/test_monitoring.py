@@ -19,6 +19,7 @@ from tests.docs.stage import environment, run
 
 from tidegate.testing import live, runbook
 from tidegate.testing.live import LiveNode
+from tidegate.testing.ports import free_ports
 from tidegate.testing.processes import Processes
 
 PROJECT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     """The configuration that is shipped, only faster and with the node's own port."""
     folder = tmp_path_factory.mktemp("monitored")
     node = live.initialise(folder / "node")
-    (port,) = live.free_ports(1)
+    (port,) = free_ports(1)
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["scrape_configs"][0]["static_configs"] = [{"targets": [_instance(node), NOWHERE]}]
@@ -169,6 +170,58 @@ def test_each_alert_fires_when_it_should_and_is_quiet_before(tmp_path: Path) -> 
     names = {rule["alert"] for rule in RULES}
     assert {case["alertname"] for case in tried if case["exp_alerts"]} == names
     assert {case["alertname"] for case in tried if not case["exp_alerts"]} == names
+
+
+#: What a panel shows of fleets, from the series below; the dashboard's other panels are about processes.
+_FLEET = [
+    ('tidegate_devices{fleet="plant", presence="online"}', 95),
+    ('tidegate_devices{fleet="plant", presence="offline"}', 5),
+    ('tidegate_devices{fleet="yard", presence="online"}', 3),
+    ('tidegate_devices_held{fleet="plant"}', 7),
+    ('tidegate_devices_drifted{fleet="plant"}', 2),
+    ('tidegate_devices_identity_conflict{fleet="plant"}', 1),
+    ('tidegate_rollouts{fleet="plant", state="halted"}', 4),
+    ('tidegate_assignments{fleet="plant", state="applying"}', 12),
+]
+_SHOWN: dict[str, list[tuple[str, float]]] = {
+    "Devices online": [("{}", 98)],
+    "Offline": [("{}", 5)],
+    "Held": [("{}", 7)],
+    "Drifted": [("{}", 2)],
+    "Identity conflicts": [("{}", 1)],
+    "Halted rollouts": [("{}", 4)],
+    "Devices by presence": [
+        ('{fleet="plant", presence="online"}', 95),
+        ('{fleet="plant", presence="offline"}', 5),
+        ('{fleet="yard", presence="online"}', 3),
+    ],
+    "Open rollouts by state": [('{fleet="plant", state="halted"}', 4)],
+    "Assignments of open rollouts": [('{state="applying"}', 12)],
+}
+
+
+@pytest.mark.parametrize("processes", [("a",), ("a", "b")], ids=["one process", "two on one database"])
+def test_the_dashboard_shows_the_same_of_fleets_for_one_process_and_for_several(
+    processes: tuple[str, ...], tmp_path: Path
+) -> None:
+    panels = {panel["title"]: panel["targets"][0]["expr"] for panel in DASHBOARD["panels"] if panel.get("targets")}
+    series = [
+        {"series": f'{name[:-1]}, job="tidegate", instance="{process}"}}', "values": f"{value}x3"}
+        for name, value in _FLEET
+        for process in processes
+    ]
+    shown = [
+        {
+            "expr": panels[title].replace("$instance", ".*").replace("$fleet", ".*"),
+            "eval_time": "2m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
+        }
+        for title, samples in _SHOWN.items()
+    ]
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": shown}
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [case]}))
+    said = _promtool("test", "rules", "panels.yaml", folder=tmp_path)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_the_shipped_configuration_is_sound() -> None:
