@@ -57,7 +57,7 @@ def test_a_rollout_from_preview_to_abort(site: Site, open_window: Opens, scripts
     if scripts:
         page.get_by_label("attempts").focus()  # leaving a field brings a new preview by itself
     else:
-        press(page, "Preview again")
+        press(page, "Preview rollout")
     expect(page.locator("#preview")).to_contain_text("10 devices in 3 waves")
     expect(page.locator("#preview")).to_contain_text("2 pending, not released")
     press(page, "Create rollout")
@@ -148,7 +148,7 @@ def test_adding_and_decommissioning_a_device(site: Site, open_window: Opens, scr
     page.get_by_label("Type the device name").fill(name)
     press(page, "Decommission device", "details[open]")
     expect(page.locator("#standing")).to_contain_text("decommissioned")
-    expect(page.get_by_role("button", name="Recover")).to_have_attribute("aria-disabled", "true")
+    expect(page.get_by_role("button", name="Recover device")).to_have_attribute("aria-disabled", "true")
 
 
 def test_a_device_is_held_and_released_without_scripts(site: Site, open_window: Opens) -> None:

@@ -78,10 +78,10 @@ def test_without_scripts_everything_is_there_and_by_keyboard_alone(open_window: 
     page = window.enter()
     window.go("/new-group")
     make(page, "plain", WRONG)
-    page.get_by_role("button", name="Preview").press("Enter")
+    page.get_by_role("button", name="Preview members").press("Enter")
     expect(page.locator("#selector-h")).to_contain_text("did you mean tags.site?")
     page.get_by_label("Selector").fill(RIGHT)
-    page.get_by_role("button", name="Preview").press("Enter")
+    page.get_by_role("button", name="Preview members").press("Enter")
     expect(page.locator("#preview")).to_contain_text("1 device")
     page.get_by_label("Name", exact=True).press("Enter")  # the form's own button is the first: nothing is made yet
     expect(page.locator("#preview")).to_contain_text("1 device")
@@ -140,7 +140,7 @@ def test_a_sheet_is_previewed_then_imported_and_exported(site: Site, open_window
 
     def choose(text: bytes) -> None:
         page.get_by_label("CSV file").set_input_files({"name": "d.csv", "mimeType": "text/csv", "buffer": text})
-        page.get_by_role("button", name="Preview").click()
+        page.get_by_role("button", name="Preview import").click()
 
     choose(b"name,tag:line\nsel-00,7\nnobody,8\n")
     expect(page.get_by_role("heading", name="1 mistake, nothing was changed")).to_be_visible()
@@ -177,20 +177,20 @@ def test_mistakes_and_answers_are_accessible_too(open_window: Opens, size: dict[
     window.go("/new-group")
     make(page, "never", 'arch == "arm64" and declared.x != ""')
     page.get_by_label("Why not this device?").fill("sel-00")
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview members").click()
     expect(page.locator("#preview")).to_contain_text("Devices say this of themselves.")
     look("a preview")
     window.go("/import-devices")
     page.get_by_label("Names that no active device bears").select_option("enroll")
     sheet = {"name": "d.csv", "mimeType": "text/csv", "buffer": f"name\nacc-{scheme}\n".encode()}
     page.get_by_label("CSV file").set_input_files(sheet)
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview import").click()
     look("a sheet that was previewed")
     page.get_by_role("button", name="Import 1 row").click()
     expect(page.locator("#tokens")).to_contain_text(f"acc-{scheme},tge_")
     look("tokens")
     page.get_by_label("CSV file").set_input_files({**sheet, "buffer": b"name\nBAD\n"})
-    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Preview import").click()
     expect(page.locator("#outcome")).to_contain_text("line 2")
     look("a sheet with a mistake")
     assert trouble == []

@@ -27,6 +27,8 @@ VIOLATED = """globalThis.violated = [];
 document.addEventListener("securitypolicyviolation", (event) => {
   globalThis.violated.push(event.violatedDirective + " " + event.blockedURI + " " + event.sourceFile);
 });"""
+#: One word says what is done, and not to what; a search says it in its field.
+BARE = "all => all.map((one) => one.textContent.trim()).filter((words) => !/\\s/.test(words) && words !== 'Search')"
 #: Colours on their way to another theme have arrived.
 SETTLED = """async () => {
   const frame = () => new Promise((done) => requestAnimationFrame(done));
@@ -104,6 +106,9 @@ def test_every_page_fits_is_light_and_accessible(
 def _measured(page: Page, weighed: dict[str, int]) -> Iterator[str]:
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         yield "wider than the window"
+    bare = page.locator("main button, main summary.btn").evaluate_all(BARE)
+    if bare:
+        yield f"buttons that do not say what they act on: {bare}"
     if page.locator("[style]").count() or page.locator("main").count() != 1 or page.locator("h1").count() != 1:
         yield "a style attribute, or not one main and one h1"
     if page.url in weighed and _cold(weighed, page.url) > MOST_BYTES:

@@ -56,7 +56,7 @@ def test_a_key_is_shown_once_and_revoked_by_the_keyboard_alone(site: Site, open_
     assert sessions.authenticate(site.node, f"Bearer {secret}").actor.name == "browser-key"
     page = window.go("/api-keys")
     assert secret not in page.content()
-    page.locator("summary", has_text="Revoke").first.focus()
+    page.locator("summary", has_text="Revoke API key").first.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")

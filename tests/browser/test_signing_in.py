@@ -19,6 +19,7 @@ from tidegate.control.services import people, second_factor, sign_on
 from tidegate.control.services.people import NamedGrant
 from tidegate.testing import openid
 from tidegate.testing.node import admin_scope
+from tidegate.testing.ports import free_ports
 from tidegate.testing.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -54,11 +55,11 @@ def test_a_second_factor_from_set_up_to_removal_without_scripts(site: Site, open
     assert section.locator("svg.qr").is_visible()
     secret = page.locator("#totp-secret").inner_text()
     section.get_by_label("Code", exact=True).fill("000000")
-    section.get_by_role("button", name="Confirm").click()
+    section.get_by_role("button", name="Confirm second factor").click()
     expect(page.get_by_role("alert").first).to_contain_text("cannot accept this code")
     assert page.locator("#totp-secret").inner_text() == secret
     section.get_by_label("Code", exact=True).fill(_code(secret, -1))
-    section.get_by_role("button", name="Confirm").click()
+    section.get_by_role("button", name="Confirm second factor").click()
     codes = page.locator("#recovery-codes li").all_inner_texts()
     assert len(set(codes)) == 10
     window.go("/account")
@@ -104,7 +105,7 @@ def test_the_pages_of_the_second_factor_are_accessible_in_both_themes(site: Site
         _checked(page)
     secret = page.locator("#totp-secret").inner_text()
     page.get_by_label("Code", exact=True).fill(_code(secret, -1))
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Confirm second factor").click()
     expect(page.locator("#recovery-codes")).to_be_visible()
     _checked(page)
     window.context.clear_cookies()
@@ -140,7 +141,7 @@ class Company:
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    folder, port = tmp_path_factory.mktemp("company"), openid.free_port()
+    folder, port = tmp_path_factory.mktemp("company"), free_ports(1)[0]
 
     oidc = openid.settings(f"http://127.0.0.1:{port}", folder)
     with serving(folder / "node", PASSWORD, totp_required=("*",), oidc=oidc) as service:
