@@ -21,7 +21,8 @@ from bench.devices import enroll
 from bench.load import Client, Result, run
 from bench.table import table
 from tidegate.control.settings import split_bind
-from tidegate.testing.live import LiveNode, free_ports, initialise, serve
+from tidegate.testing.live import LiveNode, initialise, serve
+from tidegate.testing.ports import free_ports
 from tidegate.testing.processes import Processes
 from tidegate.wire.device import Heartbeat, Installed
 

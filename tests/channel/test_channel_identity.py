@@ -152,14 +152,12 @@ def test_a_decommission_reaches_a_replica_that_hears_no_nudge(
 
 
 @on_sqlite
-def test_nobody_is_served_from_a_memory_that_may_be_too_old(
-    node: Node, scope: Scope, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_is_served_from_a_memory_that_may_be_too_old(node: Node, scope: Scope) -> None:
     async def story() -> None:
         async with running(node) as app:
             device = SimulatedDevice(app, joined(node, scope))
             assert (await device.beat()).status == 200
-            monkeypatch.setattr(identity, "MAX_AGE_SECONDS", -1.0)
+            app.identities.max_age_seconds = -1.0
             reply = await device.beat()
             assert (reply.status, reply.headers["retry-after"]) == (503, "5")
 

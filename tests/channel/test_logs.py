@@ -29,7 +29,17 @@ from tidegate.control.services.people import NamedGrant
 from tidegate.control.store.schema import audit_records, log_bundles, log_requests
 from tidegate.errors import Conflict, Forbidden, Invalid, NotFound
 from tidegate.testing.asgi import Client
-from tidegate.testing.channel import Connection, Reply, SimulatedDevice, enroll, mint, new_key, running, until
+from tidegate.testing.channel import (
+    SOON_SECONDS,
+    Connection,
+    Reply,
+    SimulatedDevice,
+    enroll,
+    mint,
+    new_key,
+    running,
+    until,
+)
 from tidegate.testing.node import admin_scope, api_key
 from tidegate.wire import device as wire
 
@@ -93,7 +103,7 @@ def test_a_held_heartbeat_is_answered_at_once_and_each_request_told_once(node: N
             held = asyncio.create_task(device.beat(wait_seconds=60))
             await until(lambda: app.heartbeats.held == 1)
             asked = logs.ask(scope, node, "cam-1", "app", 4096)
-            answer = (await asyncio.wait_for(held, 5)).read(wire.HeartbeatAnswer)
+            answer = (await asyncio.wait_for(held, SOON_SECONDS)).read(wire.HeartbeatAnswer)
             assert [one.id for one in answer.log_requests] == [asked.id]
             # Told over this connection: the next heartbeat is held again, and a new connection hears it anew.
             held = asyncio.create_task(device.beat(wait_seconds=60))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tidegate.control import protocol, server
-from tidegate.control.protocol import Immediate
+from tidegate.control.protocol import Immediate, Protocol
+from tidegate.testing.channel import SOON_SECONDS, until
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -63,7 +64,7 @@ class Client:
             await asyncio.sleep(0.01)
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)).decode()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), SOON_SECONDS)).decode()
         status, *lines = head.rstrip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         return int(status.split()[1]), headers, await self.reader.readexactly(int(headers["content-length"]))
@@ -201,7 +202,7 @@ async def test_a_body_that_does_not_come_ends_the_connection(monkeypatch: pytest
     monkeypatch.setattr(protocol, "STALL_SECONDS", 0.0)
     async with listening() as (_, client):
         await client.send(post(b"now 1", target)[:-2])
-        assert await asyncio.wait_for(client.reader.read(), 5) == b""
+        assert await asyncio.wait_for(client.reader.read(), SOON_SECONDS) == b""
 
 
 @pytest.mark.parametrize("body", [b"now 1", b"later 1"])
@@ -210,15 +211,22 @@ async def test_an_idle_connection_is_closed_after_its_time(body: bytes) -> None:
     async with listening(keep_alive_seconds=0) as (_, client):
         await client.send(post(body))
         assert (await client.answer())[0] == 200
-        assert await asyncio.wait_for(client.reader.read(), 5) == b""
+        assert await asyncio.wait_for(client.reader.read(), SOON_SECONDS) == b""
 
 
 @story
 async def test_a_held_answer_keeps_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEADER_SECONDS", "STALL_SECONDS"):
         monkeypatch.setattr(protocol, name, 0.0)
+    swept, sweep = [], Protocol.sweep
+
+    def seen(connection: Protocol, now: float) -> None:
+        sweep(connection, now)
+        swept.append(list(app.asked))
+
+    monkeypatch.setattr(Protocol, "sweep", seen)
     async with listening(keep_alive_seconds=0) as (app, client):
         await client.send(post(b"held 1"))
-        await asyncio.sleep(1.5)  # one sweep at least
+        await until(lambda: [b"held 1"] in swept)
         app.let_go.set()
         assert await client.body() == b"asked held 1"

@@ -9,7 +9,7 @@ from tests.docs.shell import Shell
 from tests.docs.stage import environment, run
 
 from tidegate.testing import runbook
-from tidegate.testing.live import free_ports
+from tidegate.testing.ports import free_ports
 
 PROJECT = Path(__file__).parents[2]
 

@@ -194,7 +194,5 @@ class Lifecycle(RuleBasedStateMachine):
 def test_certificates_live_as_promised(node: Node) -> None:
     run_state_machine_as_test(
         lambda: Lifecycle(node),
-        settings=settings(
-            max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=25, stateful_step_count=15, suppress_health_check=list(HealthCheck)),
     )

@@ -121,7 +121,7 @@ def performed(record: Record, facts: Facts, step: Step, works: bool) -> Facts:
             raise AssertionError(f"nothing to perform: {step}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(RECORDS, FACTS)
 def test_is_total_and_journals_before_it_acts(record: Record, facts: Facts) -> None:
     decided, step = next_step(record, facts)
@@ -138,7 +138,7 @@ def test_is_total_and_journals_before_it_acts(record: Record, facts: Facts) -> N
         assert step.reason
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(RECORDS, FACTS, st.data())
 def test_ends_or_waits_whatever_effects_do(record: Record, facts: Facts, data: st.DataObject) -> None:
     for _ in range(MOST_STEPS):
@@ -150,7 +150,7 @@ def test_ends_or_waits_whatever_effects_do(record: Record, facts: Facts, data: s
     raise AssertionError(f"still going after {MOST_STEPS} steps: {record}, {facts}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(RECORDS, FACTS)
 def test_going_back_needs_nobody(record: Record, facts: Facts) -> None:
     """From a rollback on, nothing is fetched, staged, probed, switched forward or asked for."""

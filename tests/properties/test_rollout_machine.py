@@ -432,7 +432,6 @@ class RolloutMachine(RuleBasedStateMachine):
 RolloutMachine.TestCase.settings = settings(
     max_examples=int(os.environ.get("TIDEGATE_EXAMPLES", "60")),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 test_rollout_machine = RolloutMachine.TestCase

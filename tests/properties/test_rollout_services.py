@@ -294,7 +294,6 @@ def test_services_under_every_order(machine_node: Node) -> None:
         settings=settings(
             max_examples=int(os.environ.get("TIDEGATE_EXAMPLES", "15")),
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -124,7 +124,7 @@ def test_the_database_and_the_pure_evaluator_agree(database: Database) -> None:
         assert len(subjects) == DEVICES - 1
         seen = {"some": 0, "all or none": 0}
 
-        @settings(max_examples=40, deadline=None, phases=[Phase.generate, Phase.shrink])
+        @settings(max_examples=40, phases=[Phase.generate, Phase.shrink])
         @given(st.lists(TREES, min_size=4, max_size=4))
         def agree(trees: list[Expression]) -> None:
             parsed = [parse(written(tree)) for tree in trees]

@@ -20,6 +20,7 @@ import tidegate
 from tidegate import __version__
 from tidegate.testing import live
 from tidegate.testing.container import Container
+from tidegate.testing.ports import free_ports
 from tidegate.testing.processes import Processes
 
 AGENT = "tidegate-agent.service"
@@ -103,7 +104,7 @@ class Device:
         self.node = node
         self.processes = processes
         self.api = node.sign_in()
-        self.port = live.free_ports(1)[0]
+        [self.port] = free_ports(1)
 
     def owner_prepares(self) -> None:
         """What the owner of a device with a service of their own has there before Tidegate comes."""

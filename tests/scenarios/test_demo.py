@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+ENDING_SECONDS = 120
 STEPS = (
     "models 5.1.2 and 6.2.3, and a truncated one",
     "a node with SQLite",
@@ -38,34 +41,41 @@ def _processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_demo_ends_as_told_and_leaves_nothing_running(tmp_path: Path) -> None:
-    done = subprocess.run(
+@contextmanager
+def _demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The demo at work in this folder; however the test ends, so does everything that it started."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tidegate.testing.demo", "--once"],
-        capture_output=True, text=True, check=False, timeout=380,
-        env={**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "240"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "240"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=ENDING_SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_demo_ends_as_told_and_leaves_nothing_running(tmp_path: Path) -> None:
+    with _demo(tmp_path) as process:
+        said, _ = process.communicate(timeout=450)
+    assert process.returncode == 0, said[-8000:]
     at = 0
     for step in STEPS:
-        at = done.stdout.index(step, at)
+        at = said.index(step, at)
     assert _processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tidegate.testing.demo", "--once"],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path), "COLUMNS": "240"},
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "enroll 12 agents" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=90)
+    with _demo(tmp_path) as process:
+        assert process.stdout is not None
+        assert any("enroll 12 agents" in line for line in process.stdout)
     assert process.returncode != 0
     assert _processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -173,7 +173,7 @@ def test_a_dns_name_beside_the_identity_is_refused(key: ec.EllipticCurvePrivateK
         identity_of(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_hostile_certificates_are_a_typed_refusal(data: bytes) -> None:
     with pytest.raises(Untrusted):
@@ -235,7 +235,7 @@ def test_hostile_requests_are_refused_naming_the_field(case: str) -> None:
     assert refused.value.detail.startswith("cannot accept the certificate request")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_mutated_requests_are_a_typed_refusal_or_the_same_key(data: st.DataObject) -> None:
     der = bytearray(base64.b64decode(b"".join(HOSTILE["two"][0].split(b"-----")[2].split())))
@@ -295,7 +295,7 @@ def device_der(authority: Authority, key: ec.EllipticCurvePrivateKey) -> bytes:
     return _der(authority.issue_device(request, "spiffe://t/fleet/default/device/a", 1, NOW, LATER))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_mutated_certificates_are_a_typed_refusal_or_an_identity(device_der: bytes, data: st.DataObject) -> None:
     der = bytearray(device_der)

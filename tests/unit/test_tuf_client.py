@@ -273,7 +273,7 @@ def test_documents_that_do_not_verify_are_refused(world: World, tmp_path: Path, 
         client.find(PATH)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_hostile_json_is_always_a_typed_refusal(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any part of any document replaced by any JSON value: refused, or harmless, but never another exception."""

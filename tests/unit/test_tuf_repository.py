@@ -114,7 +114,7 @@ def test_bins_regrow_and_a_device_follows(tmp_path: Path, monkeypatch: pytest.Mo
         client.find(paths[0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=12))
 def test_the_union_of_the_bins_is_what_was_published_and_not_removed(acts: list[tuple[bool, int]]) -> None:
     world = World()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 import urllib3
 
+from tidegate.testing.ports import free_ports
 from tidegate.testing.processes import Processes
 
 TIDEGATE = (sys.executable, "-m", "tidegate.cli.main")
@@ -87,18 +87,6 @@ class LiveNode:
             "POST", "/v1/sessions", {"name": self.admin, "password": self.password}
         )
         return Api(self.console_url, self.ca, session["secret"])
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago, on loopback."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def initialise(data_dir: Path, **settings: str | int) -> LiveNode:

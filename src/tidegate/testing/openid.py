@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -57,12 +56,6 @@ def new_key(kid: str, kind: str = "RS256") -> Key:
     if kind == "ES256":
         return ECKey.generate_key("P-256", {"kid": kid, "use": "sig", "alg": kind})
     return OKPKey.generate_key("Ed25519", {"kid": kid, "use": "sig", "alg": kind})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

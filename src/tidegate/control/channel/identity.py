@@ -78,6 +78,7 @@ class Identities:
         self._past: OrderedDict[str, tuple[Identity | None, float]] = OrderedDict()
         self._conflicts: OrderedDict[str, float] = OrderedDict()
         self._generations: dict[FleetId, int] = {}
+        self.max_age_seconds = MAX_AGE_SECONDS
         self._connections: dict[DeviceId, int] = {}
         self._fresh_at = float("-inf")
         self._epoch = 0
@@ -144,7 +145,7 @@ class Identities:
         return None if isinstance(decided, Refusal) or decided.promote else caller
 
     def _too_old(self) -> bool:
-        return self._clock() - self._fresh_at > MAX_AGE_SECONDS
+        return self._clock() - self._fresh_at > self.max_age_seconds
 
     async def _find(self, fingerprint: str) -> Identity | None:
         if self._too_old():
