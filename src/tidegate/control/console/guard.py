@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tidegate.control import problems
+from tidegate.control.console import packing
 from tidegate.control.console.chrome import chrome
 from tidegate.control.console.cookies import CSRF_COOKIE, FLEET_COOKIE, SESSION_COOKIE, THEME_COOKIE
 from tidegate.control.console.navigation import sections
@@ -184,7 +185,7 @@ def carry_out(node: Node, page: Page, request: Request, form: FormData) -> Respo
         outcome = page.handler(visit)
     except Exception as error:  # noqa: BLE001 - the edge: every error becomes a page, the unforeseen ones logged
         outcome = _problem_page(problems.understood(error))
-    return answer(page, visit, outcome)
+    return packing.packed(answer(page, visit, outcome), request, visit.csrf)
 
 
 def answer(page: Page, visit: Visit, outcome: Outcome) -> Response:

@@ -12,7 +12,7 @@ from tidegate.control.services.devices import Search
 from tidegate.control.store.device_list import Counts
 from tidegate.errors import Invalid, NotFound, TidegateError
 
-SIZE = 40
+SIZE = 50
 MOST_GROUPS = 200
 
 
