@@ -49,7 +49,7 @@ class Site:
     def enroll(self, name: str) -> str:
         minted = self.ok("POST", "/v1/tokens", {"device_name": name})
         self.ok("POST", "/v1/enroll", {"token": minted["secret"], "device": name, "csr_pem": csr(new_key()),
-                                       "agent_version": "1"})  # fmt: skip
+                                       "agent_version": "1", "hardware": {"arch": "arm64"}})  # fmt: skip
         return name
 
     def upload(self, data: bytes = b"x") -> str:

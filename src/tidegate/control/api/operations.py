@@ -156,6 +156,8 @@ class _Path:
                 raise MethodNotAllowed(f"cannot {request.method} {request.url.path}", allowed)
             if isinstance(call, RawRoute):
                 scope, _ = await _authority(self.node, call, request)
+                if call.query is None:
+                    decode_query(None, request)  # refuses every name
                 return await call.endpoint(request, scope, self.node)
             return await _carry_out(self.node, call, request, self._threads(call))
         except ClientDisconnect:
