@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tidegate.control.console import waves, words
+from tidegate.control.console.strategy_form import StrategyFields, WaveRow, fields_of
 from tidegate.control.console.views import caret
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, typed
 from tidegate.control.domain.rollouts.strategy import MAX_WAVES
@@ -30,19 +31,11 @@ TARGETS = (
     ("selector", "a selector"),
     ("devices", "named devices"),
 )
+_STRATEGY = tuple(StrategyFields.__dataclass_fields__)
 _PROBE_FIELDS = ("attempts", "timeout", "initial_delay", "interval")
 #: No exponents: a short one writes a number of a gigabyte.
 _SHARE = re.compile(r"\d{1,3}(?:\.\d{1,10})?")
 _NAMES = re.compile(r"[\s,;]+")
-
-
-@dataclass(frozen=True, slots=True)
-class WaveRow:
-    """One wave as typed: `to` is ``10 %``, ``25`` (devices) or ``group lab``."""
-
-    to: str
-    approval: str = "auto"
-    soak: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class ProbeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(StrategyFields):
     """The form as a person left it."""
 
     artifact: str = ""
@@ -68,14 +61,11 @@ class Typed:
     devices: str = ""
     skip_incompatible: bool = False
     baseline: bool = False
-    waves: tuple[WaveRow, ...] = (WaveRow("10 %"), WaveRow("50 %"), WaveRow("100 %"))
-    max_failure_rate: str = "0 %"
-    max_in_flight: str = "10 %"
-    deadline: str = "24 h"
-    apply_deadline: str = "30 min"
-    offline_after: str = "1 h"
     start_at: str = ""
     probes: tuple[ProbeRow, ...] = (ProbeRow(),)
+
+    def strategy_fields(self) -> StrategyFields:
+        return StrategyFields(**{name: getattr(self, name) for name in _STRATEGY})
 
 
 def read(visit: Visit) -> Typed:
@@ -226,11 +216,20 @@ def at_fields(error: TidegateError) -> TidegateError:
 
 
 def begin(visit: Visit) -> Outcome:
-    """The empty form, with the artifact or group that was asked for."""
+    """The form with the artifact or group that was asked for, and the fleet's default strategy."""
     group = visit.ask("group")
     asked = f"{CHANNEL}{visit.ask('channel')}" if visit.ask("channel") else visit.ask("artifact")
-    typed = Typed(artifact=asked, target="group" if group else "everyone", group=group)
-    return _page(visit, typed, quiet=True)
+    form = Typed(artifact=asked, target="group" if group else "everyone", group=group)
+    suggested, _ = _suggested(visit)
+    return _page(visit, replace(form, **{name: getattr(suggested, name) for name in _STRATEGY}), quiet=True)
+
+
+def _suggested(visit: Visit) -> tuple[StrategyFields, str]:
+    """What the strategy's fields begin with, and where that comes from."""
+    default = rollouts.default_strategy(visit.scope, visit.node)
+    if default is None:
+        return StrategyFields(), f"a suggestion: fleet {visit.scope.fleet} sets no default strategy"
+    return fields_of(default), f"the default strategy of fleet {visit.scope.fleet}"
 
 
 def again(visit: Visit) -> Outcome:
@@ -280,12 +279,14 @@ def _page(
         except Refused as error:
             # The first look at an empty fleet is no mistake of the person's.
             problem = None if quiet else at_fields(error)
+    suggested, origin = _suggested(visit)
     names = groups.listed(visit.scope, visit.node, limit=MOST).items if visit.scope.allows("groups.read") else []
     return Show(
         "rollout_new.html",
         "Create rollout",
         {
             "form": form,
+            "strategy_from": origin if form.strategy_fields() == suggested else "",
             "options": options,
             "groups": [group.name for group in names],
             "caret": caret(form.selector),

@@ -10,6 +10,7 @@ from tidegate.control.services.rollouts.read import (
     list_rollouts,
     rollout_timeline,
 )
+from tidegate.control.services.rollouts.resolve import default_strategy
 from tidegate.control.services.rollouts.views import (
     AbortPreview,
     AssignmentFilter,
@@ -45,6 +46,7 @@ __all__ = [
     "command_rollout",
     "count_states",
     "create_rollout",
+    "default_strategy",
     "device_rollouts",
     "get_rollout",
     "list_assignments",

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Scope
+from tidegate.control.domain.fleets import FleetSettings
 from tidegate.control.domain.rollouts import cohorts as cohort
 from tidegate.control.domain.rollouts.model import Strategy
 from tidegate.control.domain.rollouts.record import ArtifactVersion
 from tidegate.control.domain.rollouts.strategy import parse_strategy
 from tidegate.control.services import channels
+from tidegate.control.services.node import Node
 from tidegate.control.services.rollouts.views import (
     Incompatible,
     NewRollout,
@@ -57,8 +59,7 @@ class Resolved:
 def resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) -> Resolved:
     version = _version(tx, scope, request)
     fleet = fleets.settings(tx, scope.fleet_id)
-    default = json.loads(fleet.default_strategy) if fleet.default_strategy is not None else None
-    strategy = parse_strategy(request.strategy if request.strategy is not None else default)
+    strategy = parse_strategy(request.strategy) if request.strategy is not None else _default(fleet) or Strategy()
     errors = _shape(request, now)
     targeted, unknown = _devices(tx, scope, request.target)
     errors += [FieldError(f"/target/devices/{index}", f"no active device is called {name}") for index, name in unknown]
@@ -77,6 +78,17 @@ def resolve(tx: Connection, scope: Scope, request: NewRollout, now: datetime) ->
         errors.append(FieldError("/target", "has no device to roll out to"))
     names = tuple(name for _, name in unknown)
     return Resolved(version, strategy, waves, names, incompatible, needs, fleet.four_eyes, tuple(errors))
+
+
+def default_strategy(scope: Scope, node: Node) -> Strategy | None:
+    """What a rollout of the scope's fleet that names no strategy gets; None: the fleet sets none, one wave to all."""
+    scope.require("rollouts.write")
+    with node.db.read() as tx:
+        return _default(fleets.settings(tx, scope.fleet_id))
+
+
+def _default(fleet: FleetSettings) -> Strategy | None:
+    return parse_strategy(json.loads(fleet.default_strategy)) if fleet.default_strategy is not None else None
 
 
 def _version(tx: Connection, scope: Scope, request: NewRollout) -> ArtifactVersion:

@@ -1,0 +1,104 @@
+"""Forms of the console as the server writes and takes them: what they begin with, what they say, what they refuse."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from starlette.applications import Starlette
+
+from tidegate.control.console import app as console_app
+from tidegate.control.console import cookies
+from tidegate.control.console.handlers.new_rollout import Typed, request_of
+from tidegate.control.console.strategy_form import fields_of
+from tidegate.control.domain.rollouts.strategy import parse_strategy
+from tidegate.control.services import fleet_settings, people, sessions
+from tidegate.control.services.node import Node
+from tidegate.control.services.people import NamedGrant
+from tidegate.testing.asgi import Answer, Client
+from tidegate.testing.fleet import catalog, enroll
+from tidegate.testing.node import admin_scope
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+PASSWORD = "correct horse battery staple"
+
+
+class Person:
+    """Somebody signed in, who loads pages and sends their forms without a browser."""
+
+    def __init__(self, node: Node, name: str, role: str) -> None:
+        people.create_operator(admin_scope(node), node, name=name, roles=[NamedGrant(role, "*")], password=PASSWORD)
+        begun = sessions.sign_in(node, name, PASSWORD, user_agent="t", address="192.0.2.7")
+        self._client = Client(Starlette(routes=console_app.routes(node)))
+        self._csrf = begun.csrf_secret
+        self._headers = {
+            "cookie": f"{cookies.SESSION_COOKIE}={begun.session_secret}; {cookies.CSRF_COOKIE}={self._csrf}",
+            "content-type": "application/x-www-form-urlencoded",
+        }
+
+    def look(self, path: str) -> str:
+        answer = self._client.request("GET", path, headers=self._headers)
+        assert answer.status == 200, answer.body
+        return unescape(answer.body.decode())
+
+    def send(self, path: str, **fields: object) -> Answer:
+        raw = urlencode({"csrf": self._csrf, **fields}, doseq=True).encode()
+        return self._client.request("POST", path, raw=raw, headers=self._headers)
+
+
+def values(html: str, name: str) -> list[str]:
+    return re.findall(rf'name="{name}"[^>]*? value="([^"]*)"', html)
+
+
+def settle(node: Node, **changes: Any) -> None:
+    """The fleet's settings, as somebody who administers it sets them."""
+    scope = admin_scope(node)
+    found = fleet_settings.get(scope, node)
+    wanted = {"four_eyes": found.four_eyes, "default_strategy": None} | changes
+    fleet_settings.change(scope, node, interval_seconds=found.interval_seconds, device_events_days=None, **wanted)
+
+
+STRATEGY = {
+    "waves": [
+        {"group": "lab", "approval": "manual"},
+        {"percent": "2.5", "soak_seconds": 5_400},
+        {"count": 40, "soak_seconds": 61},
+        {"percent": 100, "approval": "manual"},
+    ],
+    "max_failure_rate": "0.0125",
+    "max_in_flight": "7.5%",
+    "deadline": "3d",
+    "apply_deadline": "90m",
+    "offline_after": 3_601,
+}
+
+
+@pytest.mark.parametrize("strategy", [STRATEGY, {"max_in_flight": 25}, {}], ids=["all of it", "a number", "empty"])
+def test_a_strategy_as_fields_is_read_back_to_itself(strategy: dict[str, object]) -> None:
+    meant = parse_strategy(strategy)
+    fields = fields_of(meant)
+    form = Typed(artifact="model/1", **{name: getattr(fields, name) for name in type(fields).__dataclass_fields__})
+    assert parse_strategy(request_of(form).strategy) == meant
+
+
+@on_sqlite
+def test_creating_a_rollout_begins_with_the_fleets_default_strategy(node: Node) -> None:
+    catalog(node, admin_scope(node), "model", "1")
+    enroll(node, admin_scope(node), ["d1"])
+    person = Person(node, "ona", "operator")
+    page = person.look("/rollouts/new")
+    assert values(page, "to") == ["10 %", "50 %", "100 %"]
+    assert "a suggestion: fleet default sets no default strategy" in page
+    default = {"waves": [{"percent": 20, "soak_seconds": 600}, {"percent": 100}], "max_failure_rate": "0.02"}
+    settle(node, default_strategy=default)
+    page = person.look("/rollouts/new")
+    assert (values(page, "to"), values(page, "soak")) == (["20 %", "100 %"], ["10 min", "none"])
+    assert values(page, "max_failure_rate") == ["2 %"]
+    assert "the default strategy of fleet default" in page
+    waves = {"to": ["30 %", "100 %"], "approval": ["auto", "auto"], "soak": ["none", "none"]}
+    changed = person.send("/rollouts/new/preview", artifact="model/1", target="everyone", **waves).body.decode()
+    assert values(changed, "to") == ["30 %", "100 %"]  # what was typed stays, and is nobody's default
+    assert "the default strategy of fleet" not in changed
