@@ -6,6 +6,8 @@ real S3-compatible store.
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import shutil
 import uuid
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
+from tidegate.control import logs
 from tidegate.control.services.node import Node
 from tidegate.control.store import migrations
 from tidegate.control.store.engine import Database
@@ -105,6 +109,18 @@ def blob_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://tests/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["json", "console"])
+def log_text(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    """Logging as `tidegate serve` sets it up, into memory; put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+    logs.configure(request.param, "info", stream)
+    yield stream
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
-from tidegate.control import logs, settings
+from tidegate.control import settings
 from tidegate.errors import Invalid
 
 
@@ -63,18 +62,6 @@ def test_the_database_password_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("s3cret\nsecond line\n")
     text = 'database_url = "postgresql://u@h/n"\ndatabase_password_file = "p"'
     assert settings.parse(text, folder=tmp_path).effective_database_url == "postgresql://u:s3cret@h/n"
-
-
-@pytest.fixture(params=["json", "console"])
-def log_text(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    """Logging as `tidegate serve` sets it up, into memory; put back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    stream = io.StringIO()
-    logs.configure(request.param, "info", stream)
-    yield stream
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def test_no_secret_reaches_the_log(log_text: io.StringIO) -> None:

@@ -63,7 +63,7 @@ def real_provider(
     folder: Path, port: int, redirect_uri: str, keys: list[Key], *, groups_in_token: bool = False
 ) -> Iterator[str]:
     """The provider of tests/oidc with these signing keys; gives its issuer."""
-    home = npm.installed(Path("tests/oidc"))
+    home = npm.installed(Path(__file__).parents[3] / "tests" / "oidc")
     listed = folder / "keys.json"
     listed.write_text(json.dumps({"keys": [key.as_dict(private=True) for key in keys]}))
     log = (folder / "provider.log").open("ab")
