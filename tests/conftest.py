@@ -26,7 +26,7 @@ from tidegate.testing import postgres, s3
 
 _CLUSTER = "TIDEGATE_TEST_CLUSTER"
 
-# The same examples everywhere, however slow the machine is just now: what Hypothesis does by itself only where `CI` is set.
+# The same examples everywhere, however slow the machine: what Hypothesis does by itself only where `CI` is set.
 hypothesis.settings.register_profile(
     "tidegate", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -36,6 +36,7 @@ hypothesis.settings.load_profile("tidegate")
 def pytest_configure(config: pytest.Config) -> None:
     # The controller names the folder and hands it to the xdist workers; the first test that needs a server starts it.
     if not hasattr(config, "workerinput"):
+        postgres.sweep()
         os.environ[_CLUSTER] = str(postgres.new_folder())
 
 

@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-_TEMPLATE = "tidegate_template"
+TEMPLATE = "tidegate_template"
+_PREFIX, _OWNER = "tidegate-pg-", "owner"
 _SETTINGS = {
     "listen_addresses": "''",
     "max_connections": "200",
@@ -37,13 +38,25 @@ class CannotStart(Exception):
     """PostgreSQL is not installed or did not start; says what to do."""
 
 
-def new_folder() -> Path:
+def new_folder(within: Path | None = None) -> Path:
     """A folder for `Cluster`; short, because a socket's path may have 107 characters."""
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=within))
+    (folder / _OWNER).write_text(str(os.getpid()))
     user = _server_user()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
+
+
+def sweep() -> None:
+    """Stop and remove the clusters of runs that were killed before they could do it themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            owner = int((folder / _OWNER).read_text())
+        except (OSError, ValueError):  # somebody else's, or being made just now
+            continue
+        if not Path(f"/proc/{owner}").exists():
+            Cluster(folder).stop()
 
 
 class Cluster:
@@ -63,19 +76,37 @@ class Cluster:
         with self._locked():
             if (self._folder / "ready").exists():
                 return
-            binaries = _binaries()
-            options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-            _run(binaries / "initdb", "-D", self._data, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-            _run(binaries / "pg_ctl", "-D", self._data, "-l", self._folder / "log", "-w", "-t", "60",
-                 "-o", f"-k {self._folder} {options}", "start")  # fmt: skip
-            self._execute(f'CREATE DATABASE "{_TEMPLATE}"')
-            prepare_template(self.url(_TEMPLATE))
+            _run(_binaries() / "initdb", "-D", self._data, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+            self.begin()
+            self._execute(f'CREATE DATABASE "{TEMPLATE}"')
+            prepare_template(self.url(TEMPLATE))
             (self._folder / "ready").touch()
 
-    @contextmanager
-    def fresh(self, name: str) -> Iterator[str]:
+    def begin(self) -> None:
+        """Start the server again after `end`, or after it ended by itself."""
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        _run(_binaries() / "pg_ctl", "-D", self._data, "-l", self._folder / "log", "-w", "-t", "60",
+             "-o", f"-k {self._folder} {options}", "start")  # fmt: skip
+
+    def end(self) -> None:
+        """End the server if it runs, without a checkpoint, as a crash would."""
+        if self.runs():
+            _run(_binaries() / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def runs(self) -> bool:
+        return (self._data / "postmaster.pid").exists()
+
+    def fresh(self, name: str) -> AbstractContextManager[str]:
         """The URL of a new database made from the template; dropped at the end."""
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{_TEMPLATE}"')
+        return self._database(name, TEMPLATE)
+
+    def empty(self, name: str) -> AbstractContextManager[str]:
+        """The URL of a new database with nothing in it; dropped at the end."""
+        return self._database(name, "template1")
+
+    @contextmanager
+    def _database(self, name: str, template: str) -> Iterator[str]:
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.url(name)
         finally:
@@ -83,8 +114,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server if anybody started it, and remove the folder."""
-        if (self._data / "postmaster.pid").exists():
-            _run(_binaries() / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+        self.end()
         shutil.rmtree(self._folder)
 
     def _execute(self, statement: str) -> None:
