@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant, Identity, Scope
+from tidegate.control.domain.attempts import SIGN_IN_BY_ADDRESS, SIGN_IN_BY_NAME, Backoff, Failures, Rule
 from tidegate.control.domain.people import PASSWORD_MAX, SESSION_IDLE
 from tidegate.control.services import api_keys, people, sessions
-from tidegate.control.services.limits import Backoff, FailureLimit, address_key
+from tidegate.control.services.limits import FailureLimit, Limits, address_key
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
+from tidegate.control.services.secrets import digest
+from tidegate.control.store import attempts as attempt_store
 from tidegate.control.store import engine, fleets
 from tidegate.control.store.schema import api_keys as key_rows
-from tidegate.control.store.schema import audit_records, known_browsers
+from tidegate.control.store.schema import audit_records, failed_attempts, known_browsers
 from tidegate.control.store.schema import sessions as session_rows
-from tidegate.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated
+from tidegate.errors import Conflict, Forbidden, Invalid, NotFound, TooMany, Unauthenticated, Unavailable
 from tidegate.ids import ApiKeyId
 from tidegate.testing.node import admin_scope
 
@@ -115,8 +121,7 @@ def test_own_sessions_are_listed_and_ended_and_no_others(node: Node, ada: Scope)
 
 def test_nobody_shuts_an_operator_out_by_failing_under_their_name(node: Node, ada: Scope) -> None:
     first = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1")
-    for _ in range(98):
-        node.limits.sign_in_by_name.failed("ada", node.clock.monotonic())
+    _failed(node, SIGN_IN_BY_NAME, "ada", 98)
     for number in range(2):
         _refused(lambda number=number: _sign_in(node, "ada", WRONG, f"198.51.100.{number}"))  # type: ignore[misc]
     with pytest.raises(TooMany):
@@ -140,8 +145,7 @@ def test_a_browser_is_known_by_a_secret_that_we_made_and_to_its_operator_only(no
     people.create_operator(ada, node, name="bob", roles=[], password=PASSWORD)
     chosen = sessions.sign_in(node, "ada", PASSWORD, user_agent="", address="192.0.2.1", browser="planted")
     assert chosen.browser_secret != "planted"
-    for _ in range(100):
-        node.limits.sign_in_by_name.failed("bob", node.clock.monotonic())
+    _failed(node, SIGN_IN_BY_NAME, "bob", 100)
     with pytest.raises(TooMany):
         sessions.sign_in(node, "bob", PASSWORD, user_agent="", address="192.0.2.1", browser=chosen.browser_secret)
     with node.db.read() as tx:
@@ -161,30 +165,94 @@ def test_failures_slow_down_a_source_and_a_name_known_or_not(node: Node, ada: Sc
 
 
 def test_back_off_doubles_counts_attempts_under_way_and_forgets() -> None:
-    backoff = Backoff(2, first=2, longest=10, forget=60)
-    for _ in range(2):
-        backoff.begin("a", 0.0)
-    with pytest.raises(TooMany) as caught:
-        backoff.begin("a", 0.0)
-    assert caught.value.retry_after_seconds == 3
-    backoff.begin("a", 2.0)
-    with pytest.raises(TooMany):
-        backoff.begin("a", 5.9)
-    backoff.begin("a", 6.0)
-    backoff.undone("a")
-    backoff.begin("a", 11.0)
-    for _ in range(2):
-        backoff.begin("a", 100.0)  # a minute of quiet
-    with pytest.raises(TooMany):
-        backoff.begin("a", 100.0)
-    backoff.succeeded("a")
-    backoff.begin("a", 100.0)
+    rule, at = Backoff("a", 2, first=2, longest=10, quiet=60), datetime(2026, 1, 1, tzinfo=UTC)
+
+    def wait(failed: int, under_way: int = 0, since: float = 0.0) -> float:
+        return rule.wait(Failures(failed, at, at), under_way, at + timedelta(seconds=since))
+
+    assert [wait(failed) for failed in range(7)] == [0, 0, 2, 4, 8, 10, 10]
+    assert wait(2, since=1.5) == 0.5
+    assert rule.wait(None, 1, at) == 0
+    assert rule.wait(None, 2, at) == 2  # as many at once as there are free ones, and no more
+    assert wait(1, under_way=1, since=50) == 2
+    assert rule.forgotten_at(at, at + timedelta(seconds=9)) == at + timedelta(seconds=69)
+
+
+def _failed(node: Node, rule: Rule, key: str, times: int) -> None:
+    with node.db.write() as tx:
+        for _ in range(times):
+            attempt_store.count(tx, rule, digest(key), engine.now(tx))
+
+
+def _replica(node: Node) -> Node:
+    """Another process on the same database, or the same one started again."""
+    return replace(node, limits=Limits())
+
+
+def test_failures_count_on_every_replica_and_after_a_restart(node: Node, ada: Scope) -> None:
+    for one in (node, _replica(node), node, _replica(node), node):
+        _refused(lambda one=one: _sign_in(one, "ada", WRONG, "192.0.2.3"))  # type: ignore[misc]
+    for one in (node, _replica(node)):
+        with pytest.raises(TooMany):
+            _sign_in(one, "ada", PASSWORD, "192.0.2.3")
+    with node.db.write() as tx:  # its time comes
+        past = engine.now(tx) - timedelta(seconds=2)
+        tx.execute(sa.update(failed_attempts).values(last_at=past))
+    _sign_in(_replica(node), "ada", PASSWORD, "192.0.2.3")
+    with node.db.read() as tx:  # who got in begins anew; what the address has failed stays counted
+        rules = dict(tx.execute(sa.select(failed_attempts.c.rule, failed_attempts.c.failures)).all())
+    assert rules == {"sign-in-by-address": 5, "sign-in-by-name": 5}
+
+
+def test_many_attempts_at_once_are_not_all_free(node: Node, ada: Scope) -> None:
+    """The password is looked at for as many as may fail, whatever the number of threads."""
+    gate, answers = threading.Barrier(12), Counter[str]()
+
+    def guess() -> None:
+        gate.wait()
+        try:
+            _sign_in(node, "ada", WRONG, "192.0.2.3")
+        except (TooMany, Unauthenticated, Unavailable) as error:
+            answers[type(error).__name__] += 1
+
+    threads = [threading.Thread(target=guess) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers["TooMany"] >= 7
+    assert sum(answers.values()) == 12
+
+
+def test_who_signs_in_without_a_failure_writes_no_count_and_nothing_typed_is_kept(node: Node, ada: Scope) -> None:
+    _sign_in(node)
+    with node.db.read() as tx:
+        assert tx.execute(sa.select(failed_attempts)).all() == []
+    for typed in ("My Secret Password", "My Other Password"):
+        _refused(lambda typed=typed: _sign_in(node, typed, WRONG, "192.0.2.3"))  # type: ignore[misc]
+    with node.db.read() as tx:
+        by_name = tx.execute(sa.select(failed_attempts).where(failed_attempts.c.rule == "sign-in-by-name")).all()
+    assert [(row.key_sha256, row.failures) for row in by_name] == [(digest(""), 2)]  # no name that there can be
+
+
+def test_counted_failures_are_bounded_and_forgotten(node: Node, ada: Scope) -> None:
+    for number in range(5):
+        _failed(node, SIGN_IN_BY_ADDRESS, f"198.51.100.{number}", 1)
+    _failed(node, SIGN_IN_BY_NAME, "ada", 1)
+    with node.db.write() as tx:
+        now = engine.now(tx)
+        attempt_store.prune(tx, now, 2)
+        left = tx.execute(sa.select(failed_attempts.c.rule).order_by(failed_attempts.c.last_at)).scalars().all()
+        assert left == ["sign-in-by-address", "sign-in-by-name"]
+        assert attempt_store.prune(tx, now + timedelta(seconds=301), 2) == 1
+        rule, hashed = SIGN_IN_BY_NAME, digest("ada")
+        assert attempt_store.find(tx, [(rule, hashed)], now + timedelta(seconds=3601)) == {}
+        attempt_store.count(tx, rule, hashed, now + timedelta(seconds=3601))  # not pruned, and begins anew
+        assert attempt_store.find(tx, [(rule, hashed)], now)[rule.name, hashed].count == 1
 
 
 def test_failures_are_limited_per_address(node: Node, ada: Scope) -> None:
-    monotonic = node.clock.monotonic()
-    for _ in range(20):
-        node.limits.sign_in_by_address.failed("192.0.2.7", monotonic)
+    _failed(node, SIGN_IN_BY_ADDRESS, "192.0.2.7", 20)
     with pytest.raises(TooMany):
         _sign_in(node, address="192.0.2.7")
     assert _sign_in(node, address="192.0.2.8").operator.name == "ada"

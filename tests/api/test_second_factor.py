@@ -18,6 +18,7 @@ from tidegate.control.api.operations import routes
 from tidegate.control.domain.access import Identity, Scope
 from tidegate.control.domain.second_factor import STEP_SECONDS, matching_step
 from tidegate.control.services import people, sealing, second_factor, second_step, sessions
+from tidegate.control.services.limits import Limits
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
 from tidegate.control.services.second_step import SecondFactorAsked
@@ -172,10 +173,37 @@ def test_begun_sign_ins_of_the_console_wait_as_well(node: Node, ada: Scope) -> N
         second_step.finish(node, begun, _code(node, secret), HERE)
 
 
+def test_who_knows_the_password_and_floods_codes_does_not_hold_up_the_owner(node: Node, ada: Scope) -> None:
+    """Neither by wrong codes, nor by beginning again and again, nor on another replica."""
+    _, secret, codes = _enrolled(node)
+    known = replace(HERE, browser=_sign_in(node, codes[0]).browser_secret)
+    with pytest.raises(SecondFactorAsked) as asked:
+        _sign_in(node)
+    mine = second_step.keep(node, asked.value.operator, known, enrol=False).secret
+    elsewhere = Visitor("flood", "203.0.113.9")
+    begun = second_step.keep(node, asked.value.operator, elsewhere, enrol=False).secret
+    for _ in range(5):
+        with pytest.raises(Invalid):
+            second_step.finish(node, begun, "000000", elsewhere)
+    for replica in (node, replace(node, limits=Limits())):
+        with pytest.raises(TooMany):
+            second_step.finish(replica, begun, codes[1], elsewhere)
+    begun = second_step.keep(node, asked.value.operator, elsewhere, enrol=False).secret
+    assert second_step.finish(node, mine, _code(node, secret), known).operator.name == "ada"
+    with pytest.raises(Unauthenticated):  # and what others have begun ends with it
+        second_step.finish(node, begun, codes[2], elsewhere)
+    mine = second_step.keep(node, asked.value.operator, known, enrol=False).secret
+    for _ in range(5):
+        with pytest.raises(Invalid):
+            second_step.finish(node, mine, "000000", known)
+    with pytest.raises(TooMany):  # a browser that was stolen guesses no faster
+        second_step.finish(node, mine, codes[1], known)
+
+
 def _begun(node: Node) -> str:
     with pytest.raises(SecondFactorAsked) as asked:
         _sign_in(node)
-    return second_step.keep(node, asked.value.operator, enrol=asked.value.enrol).secret
+    return second_step.keep(node, asked.value.operator, HERE, enrol=asked.value.enrol).secret
 
 
 @pytest.mark.parametrize("ends", ["time", "password", "disabled", "finished", "nonsense", "newer"])
@@ -225,7 +253,7 @@ def test_the_setting_asks_everybody_or_roles_at_the_next_sign_in(
     with pytest.raises(SecondFactorAsked) as refused:
         _sign_in(strict)
     assert refused.value.enrol
-    begun = second_step.keep(strict, refused.value.operator, enrol=True)
+    begun = second_step.keep(strict, refused.value.operator, HERE, enrol=True)
     enrolment = second_step.begun(strict, begun.secret)
     assert enrolment is not None
     with pytest.raises(Invalid):
@@ -244,7 +272,7 @@ def test_a_secret_that_somebody_else_was_shown_is_never_the_one_that_counts(node
     def begun() -> tuple[str, str]:
         with pytest.raises(SecondFactorAsked) as asked:
             _sign_in(strict)
-        secret = second_step.keep(strict, asked.value.operator, enrol=asked.value.enrol).secret
+        secret = second_step.keep(strict, asked.value.operator, HERE, enrol=asked.value.enrol).secret
         enrolment = second_step.begun(strict, secret)
         assert enrolment is not None
         return secret, enrolment.secret
@@ -263,12 +291,12 @@ def test_a_factor_confirmed_at_this_moment_is_not_replaced(node: Node, ada: Scop
         _sign_in(strict)
     with pytest.raises(SecondFactorAsked) as asked:
         _sign_in(strict)
-    begun = second_step.keep(strict, asked.value.operator, enrol=True).secret
+    begun = second_step.keep(strict, asked.value.operator, HERE, enrol=True).secret
     enrolment = second_step.begun(strict, begun)
     assert enrolment is not None
     second_step.enrol(strict, begun, _code(strict, enrolment.secret, -1), HERE)
     with pytest.raises(Conflict, match="there is one"):
-        second_step.keep(strict, late.value.operator, enrol=True)
+        second_step.keep(strict, late.value.operator, HERE, enrol=True)
     _sign_in(strict, _code(strict, enrolment.secret))
 
 

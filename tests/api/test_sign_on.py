@@ -31,7 +31,7 @@ from tidegate.control.services.sign_in import SignedIn, Visitor
 from tidegate.control.services.sign_on import Answer
 from tidegate.control.settings_oidc import Oidc, OidcRole
 from tidegate.control.store import people as people_store
-from tidegate.control.store.schema import audit_records, operator_roles, operators
+from tidegate.control.store.schema import audit_records, failed_attempts, operator_roles, operators
 from tidegate.errors import (
     Conflict,
     Forbidden,
@@ -47,6 +47,7 @@ from tidegate.testing import openid as testing
 from tidegate.testing.asgi import Client
 from tidegate.testing.node import admin_scope, api_key
 from tidegate.testing.openid import Lies, LyingProvider, new_key
+from tidegate.testing.ports import free_ports
 
 HERE = Visitor("test", "192.0.2.1")
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -69,7 +70,7 @@ def at(node: Node, liar: LyingProvider) -> Node:
 
 
 def _sign_on(node: Node, liar: LyingProvider, back: str = "/", **answer: str) -> tuple[SignedIn, str]:
-    departure = sign_on.begin(node, back)
+    departure = sign_on.begin(node, back, HERE.address)
     code, state = liar.visit(departure.url)
     return sign_on.finish(node, departure.cookie, Answer(**({"code": code, "state": state} | answer)), HERE)
 
@@ -405,7 +406,8 @@ def test_no_lie_opens_the_node(at: Node, liar: LyingProvider) -> None:
         liar.lies = Lies(keys=honest.keys, signs=honest.signs)
         _lie(name, liar.lies)
         fresh = _with(at, at.settings.oidc) if at.settings.oidc else at
-        fresh = replace(fresh, limits=type(fresh.limits)())
+        with at.db.write() as tx:  # each lie is looked at
+            tx.execute(sa.delete(failed_attempts))
         try:
             _sign_on(fresh, liar)
         except Untrusted as error:
@@ -438,12 +440,12 @@ def test_a_discovery_document_of_another_or_with_unsafe_addresses_is_refused(
 ) -> None:
     liar.lies.discovery = {name: "http://other.example/x"}
     with pytest.raises(Untrusted):
-        sign_on.begin(at, "/")
+        sign_on.begin(at, "/", HERE.address)
 
 
 @on_sqlite
 def test_only_the_browser_that_began_comes_back_and_only_with_its_own_state(at: Node, liar: LyingProvider) -> None:
-    mine, theirs = sign_on.begin(at, "/"), sign_on.begin(at, "/")
+    mine, theirs = sign_on.begin(at, "/", HERE.address), sign_on.begin(at, "/", HERE.address)
     code, state = liar.visit(theirs.url)  # an attacker's own sign-on, sent to the victim
     for cookie in (mine.cookie, "", "nonsense", mine.cookie[:-8], "x" * 5_000):
         with pytest.raises(Unauthenticated, match="not begun in this browser"):
@@ -461,7 +463,7 @@ def test_only_the_browser_that_began_comes_back_and_only_with_its_own_state(at: 
 def test_a_state_has_its_time(at: Node, liar: LyingProvider) -> None:
     from datetime import timedelta
 
-    departure = sign_on.begin(at, "/")
+    departure = sign_on.begin(at, "/", HERE.address)
     code, state = liar.visit(departure.url)
 
     class Later:
@@ -493,6 +495,17 @@ def test_failures_from_one_address_have_to_wait(at: Node, liar: LyingProvider) -
             sign_on.finish(at, "", Answer(), HERE)
     with pytest.raises(TooMany):
         _sign_on(at, liar)
+
+
+@on_sqlite
+def test_nobody_is_sent_to_the_provider_without_end(at: Node, liar: LyingProvider) -> None:
+    app = Starlette(routes=console_app.routes(at))
+    client, other = Client(app, client="192.0.2.1"), Client(app, client="192.0.2.2")
+    assert {client.request("GET", "/signin/sign-on").status for _ in range(60)} == {303}
+    refused = client.request("GET", "/signin/sign-on")
+    assert refused.status == 429
+    assert b"too many" in refused.body
+    assert other.request("GET", "/signin/sign-on").status == 303
 
 
 @on_sqlite
@@ -530,9 +543,9 @@ def test_a_provider_that_is_down_slow_or_ill_says_so_in_time(
     liar.lies.status["/token"] = 503
     with pytest.raises(Unavailable, match="trouble of its own"):
         _sign_on(at, liar)
-    down = _with(at, testing.settings(f"http://127.0.0.1:{testing.free_port()}", at.settings.data_dir))
+    down = _with(at, testing.settings(f"http://127.0.0.1:{free_ports(1)[0]}", at.settings.data_dir))
     with pytest.raises(Unavailable, match="does not answer"):
-        sign_on.begin(down, "/")
+        sign_on.begin(down, "/", HERE.address)
 
 
 @on_sqlite

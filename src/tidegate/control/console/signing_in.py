@@ -111,7 +111,9 @@ async def _password(node: Node, request: Request) -> Response:
         signed_in = await anyio.to_thread.run_sync(begin)
     except SecondFactorAsked as asked:
         try:
-            begun = await anyio.to_thread.run_sync(partial(second_step.keep, node, asked.operator, enrol=asked.enrol))
+            begun = await anyio.to_thread.run_sync(
+                partial(second_step.keep, node, asked.operator, visitor(request), enrol=asked.enrol)
+            )
         except TidegateError as error:
             return password_page(node, request, back=back, name=name, problem=error)
         response = RedirectResponse(_with_next("/signin/code", back), 303, headers=guard.HEADERS)

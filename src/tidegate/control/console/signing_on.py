@@ -39,7 +39,8 @@ async def _begin(node: Node, threads: anyio.CapacityLimiter, request: Request) -
     back = guard.local_path(request.query_params.get("next", "/"))
     try:
         _refuse_crowd(threads)
-        departure = await anyio.to_thread.run_sync(sign_on.begin, node, back, limiter=threads)
+        begin = partial(sign_on.begin, node, back, visitor(request).address)
+        departure = await anyio.to_thread.run_sync(begin, limiter=threads)
     except TidegateError as error:
         return password_page(node, request, back=back, problem=error)
     response = RedirectResponse(departure.url, 303, headers=guard.HEADERS)

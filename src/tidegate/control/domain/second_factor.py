@@ -40,11 +40,15 @@ class SecondFactor:
 
 @dataclass(frozen=True, slots=True)
 class BegunSignIn:
-    """Somebody gave the right password; `password_sha256` is of the hash it was checked against."""
+    """Somebody gave the right password; `password_sha256` is of the hash it was checked against.
+
+    `known`: by a browser that the operator had signed in with before.
+    """
 
     operator_id: OperatorId
     password_sha256: str
     expires_at: datetime
+    known: bool
 
 
 def sealed_as(operator_id: OperatorId) -> str:

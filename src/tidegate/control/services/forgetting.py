@@ -12,8 +12,18 @@ from sqlalchemy import Connection
 
 from tidegate.control.domain.people import BROWSER_LIFE, SESSION_IDLE
 from tidegate.control.services import logs, uploads
+from tidegate.control.services.attempts import MOST_ROWS
 from tidegate.control.services.node import Node
-from tidegate.control.store import device_events, engine, fleets, idempotency, second_factors, sessions, sheets
+from tidegate.control.store import (
+    attempts,
+    device_events,
+    engine,
+    fleets,
+    idempotency,
+    second_factors,
+    sessions,
+    sheets,
+)
 
 #: Rows a transaction, and transactions a kind and pass: what is left goes with the next pass, an hour later.
 BATCH = 5_000
@@ -28,6 +38,7 @@ def forget(node: Node) -> None:
         sessions.prune_sessions(tx, now, now - SESSION_IDLE)
         sessions.prune_browsers(tx, now - BROWSER_LIFE)
         second_factors.prune_begun(tx, now)
+        attempts.prune(tx, now, MOST_ROWS)
         sheets.prune(tx, now - timedelta(days=1))
         by_fleet = fleets.events_days(tx)
     answered = now - timedelta(hours=settings.idempotency_hours)

@@ -1,10 +1,13 @@
-"""Counting failures per key (an address, a source and a name) in bounded memory."""
+"""Counting per key (an address, an attempt) in bounded memory."""
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tidegate.errors import TooMany
 
@@ -51,61 +54,28 @@ class FailureLimit:
             while len(self._seen) > self._max_keys:
                 self._seen.popitem(last=False)
 
-    def forget(self, key: str) -> None:
-        with self._lock:
-            self._seen.pop(key, None)
 
+class UnderWay:
+    """How many attempts go on at this moment, by key. Thread-safe; holds nothing of those that have ended."""
 
-class Backoff:
-    """Lets `free` attempts per key fail, then makes each next one wait twice as long, up to `longest` seconds.
-
-    An attempt counts as failed from its beginning until `succeeded` or `undone` says otherwise: many at once are not
-    all free. A key that was quiet for `forget` seconds begins anew. Thread-safe, bounded as `FailureLimit` is.
-    """
-
-    def __init__(
-        self, free: int, *, first: int = 2, longest: int = 900, forget: int = 3_600, max_keys: int = _MAX_KEYS
-    ) -> None:
-        self._free = free
-        self._first = first
-        self._longest = longest
-        self._forget = forget
-        self._max_keys = max_keys
-        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+    def __init__(self) -> None:
+        self._going: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def begin(self, key: str, now: float) -> None:
-        """Count one more attempt. Raises `TooMany` when its time has not come. `now` is monotonic seconds."""
+    @contextmanager
+    def one_more(self, keys: Sequence[tuple[str, str]]) -> Iterator[list[int]]:
+        """One more under each of these keys; gives how many there were before."""
         with self._lock:
-            count, last = self._seen.get(key, (0, now))
-            if now >= last + self._forget:
-                count = 0
-            left = last + self._wait(count) - now
-            if left > 0:
-                seconds = int(left) + 1
-                raise TooMany(f"cannot try again for {seconds} seconds: too many failures", retry_after_seconds=seconds)
-            self._seen[key] = (count + 1, now)
-            self._seen.move_to_end(key)
-            while len(self._seen) > self._max_keys:
-                self._seen.popitem(last=False)
-
-    def _wait(self, failures: int) -> float:
-        if failures < self._free:
-            return 0.0
-        return float(min(self._longest, self._first << min(failures - self._free, 32)))
-
-    def succeeded(self, key: str) -> None:
-        with self._lock:
-            self._seen.pop(key, None)
-
-    def undone(self, key: str) -> None:
-        """The attempt was not looked at: it does not count."""
-        with self._lock:
-            count, last = self._seen.get(key, (0, 0.0))
-            if count > 1:
-                self._seen[key] = (count - 1, last)
-            else:
-                self._seen.pop(key, None)
+            before = [self._going[key] for key in keys]
+            self._going.update(keys)
+        try:
+            yield before
+        finally:
+            with self._lock:
+                self._going.subtract(keys)
+                for key in keys:
+                    if not self._going[key]:
+                        del self._going[key]
 
 
 def address_key(address: str) -> str:
@@ -122,19 +92,15 @@ def address_key(address: str) -> str:
 
 
 class Limits:
-    """The limits of one process."""
+    """The limits of one process; what failed to sign in is counted for all of them: services/attempts.py."""
 
     def __init__(self) -> None:
-        #: From one address whatever the name. A browser that the operator is known by is not counted here.
-        self.sign_in_by_address = FailureLimit(20, 300)
-        #: Of one source (a known browser, else an address) under one name.
-        self.sign_in_by_source = Backoff(5)
-        #: Under one name, from all sources that the operator is not known by: guessing from many addresses is slow, and
-        #: whoever does it shuts nobody out of a browser they have signed in with before.
-        self.sign_in_by_name = FailureLimit(100, 3_600)
-        self.change_password = Backoff(5)
-        #: Codes of one operator, whose password whoever tries has shown: a million guesses take longer than a life.
-        self.second_factor = Backoff(5)
+        #: Attempts to sign in.
+        self.under_way = UnderWay()
+        #: Numbers the failed ones.
+        self.failures = itertools.count(1)
+        #: Who is sent to the provider; each costs it and this node a little, whoever asks.
+        self.sign_on_by_address = FailureLimit(60, 60)
         #: Failed sign-ins that are written to the audit log, of all addresses together: it is never pruned, and a
         #: flood from many of them must not fill the disk. Every one is logged.
         self.sign_in_refusals = FailureLimit(300, 600)

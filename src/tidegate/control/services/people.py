@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import EVERY_FLEET, ROLES, Grant, Identity, Scope
+from tidegate.control.domain.attempts import OWN_PASSWORD
 from tidegate.control.domain.paging import decode_cursor, encode_cursor
 from tidegate.control.domain.people import Operator, check_password
-from tidegate.control.services import audit, secrets
+from tidegate.control.services import attempts, audit, secrets
 from tidegate.control.services.node import Node
 from tidegate.control.store import api_keys, engine, fleets, paging, sessions
 from tidegate.control.store import people as store
@@ -217,10 +218,11 @@ def change_own_password(
     if operator is None:
         raise NotFound("cannot find the operator who asks")
     _refuse_sign_on(operator, "change the password", "they have none here; the provider does")
-    node.limits.change_password.begin(operator.name, node.clock.monotonic())
-    if not secrets.password_matches(current, operator.password_hash):
-        raise Invalid("cannot change the password: the current one is wrong", (FieldError("/current", "is wrong"),))
-    node.limits.change_password.succeeded(operator.name)
+    with attempts.attempt(node, (OWN_PASSWORD, operator.name)) as attempt:
+        if not secrets.password_matches(current, operator.password_hash):
+            attempt.failed()
+            raise Invalid("cannot change the password: the current one is wrong", (FieldError("/current", "is wrong"),))
+        attempt.succeeded()
     check_password(operator.name, password)
     hashed = secrets.hash_password(password)
     with node.db.write() as tx:

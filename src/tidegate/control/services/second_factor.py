@@ -16,6 +16,7 @@ import pyotp
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
+from tidegate.control.domain.attempts import OWN_PASSWORD, SECOND_FACTOR
 from tidegate.control.domain.people import PASSWORD_MAX, Operator
 from tidegate.control.domain.second_factor import (
     RECOVERY_CODES,
@@ -27,11 +28,11 @@ from tidegate.control.domain.second_factor import (
     sealed_as,
     typed,
 )
-from tidegate.control.services import audit, sealing, secrets
+from tidegate.control.services import attempts, audit, sealing, secrets
 from tidegate.control.services.node import Node
 from tidegate.control.store import engine, people, sessions
 from tidegate.control.store import second_factors as store
-from tidegate.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TidegateError
+from tidegate.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from tidegate.ids import OperatorId
 
 T = TypeVar("T")
@@ -261,18 +262,15 @@ def _take_time_code(tx: Connection, node: Node, factor: SecondFactor, code: str,
 
 def _guarded(node: Node, operator: Operator, act: Callable[[Connection], T | None]) -> T:
     """Carry out `act` in a transaction; None means a wrong code, which slows the next one down."""
-    key, now = operator.name, node.clock.monotonic()
-    node.limits.second_factor.begin(key, now)
-    try:
+    # Apart from what is tried at sign-in: who floods there does not slow down who is signed in.
+    with attempts.attempt(node, (SECOND_FACTOR, f"signed in\n{operator.name}")) as attempt:
         with node.db.write() as tx:
             done = act(tx)
-    except TidegateError:  # no code was looked at
-        node.limits.second_factor.undone(key)
-        raise
-    if done is None:
-        rule = "is wrong, was used before, or is too old; wait for the next one"
-        raise Invalid("cannot accept this code: it " + rule, (FieldError("/code", rule),))
-    node.limits.second_factor.succeeded(key)
+        if done is None:
+            attempt.failed()
+            rule = "is wrong, was used before, or is too old; wait for the next one"
+            raise Invalid("cannot accept this code: it " + rule, (FieldError("/code", rule),))
+        attempt.succeeded()
     node.hub.nudge("people", EVERY_FLEET)
     return done
 
@@ -280,11 +278,11 @@ def _guarded(node: Node, operator: Operator, act: Callable[[Connection], T | Non
 def _with_password(node: Node, identity: Identity, password: str) -> Operator:
     with node.db.read() as tx:
         operator = _local(tx, identity)
-    now = node.clock.monotonic()
-    node.limits.change_password.begin(operator.name, now)
-    if len(password) > PASSWORD_MAX or not secrets.password_matches(password, operator.password_hash):
-        raise Invalid("cannot do this: the password is wrong", (FieldError("/password", "is wrong"),))
-    node.limits.change_password.succeeded(operator.name)
+    with attempts.attempt(node, (OWN_PASSWORD, operator.name)) as attempt:
+        if len(password) > PASSWORD_MAX or not secrets.password_matches(password, operator.password_hash):
+            attempt.failed()
+            raise Invalid("cannot do this: the password is wrong", (FieldError("/password", "is wrong"),))
+        attempt.succeeded()
     return operator
 
 

@@ -1,7 +1,8 @@
 """Signing in with a second factor: what is asked after the right password, in one call or on a page of its own.
 
 The console keeps a begun sign-in as a row for five minutes; its secret is a cookie of the browser that gave the
-password. It ends with the session that it becomes, with a newer one of the operator, or with a changed password.
+password. It ends with the session that it becomes, with a newer one of the operator (see `keep`), or with a changed
+password.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import EVERY_FLEET
+from tidegate.control.domain.attempts import SECOND_FACTOR
 from tidegate.control.domain.people import Operator
 from tidegate.control.domain.second_factor import SIGN_IN_LIFE, BegunSignIn, required
-from tidegate.control.services import audit, second_factor, secrets, sign_in
-from tidegate.control.services.limits import address_key
+from tidegate.control.services import attempts, audit, second_factor, secrets, sign_in
 from tidegate.control.services.node import Node
 from tidegate.control.services.second_factor import Enrolment
 from tidegate.control.services.sign_in import Refusal, SignedIn, Visitor
 from tidegate.control.store import engine, people
 from tidegate.control.store import second_factors as store
-from tidegate.errors import FieldError, Invalid, TidegateError, Unauthenticated
+from tidegate.errors import FieldError, Invalid, Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,19 @@ def check(node: Node, code: str) -> Callable[[Connection, Operator], dict[str, o
     return last_check
 
 
-def keep(node: Node, operator: Operator, *, enrol: bool) -> Begun:
+def keep(node: Node, operator: Operator, visitor: Visitor, *, enrol: bool) -> Begun:
     """Remember that the operator's password was right.
+
+    A newer one ends the older, but one of an unknown browser none that a known browser has begun: who knows the
+    password and begins without end does not keep out whose it is.
 
     Raises:
         Conflict: a second factor was set up, or the operator changed, at this moment.
     """
-    secret = secrets.new_secret()
+    secret, known = secrets.new_secret(), sign_in.source(node, operator.name, visitor).known
     with node.db.write() as tx:
         now = engine.now(tx)
-        begun = BegunSignIn(operator.id, secrets.digest(operator.password_hash), now + SIGN_IN_LIFE)
+        begun = BegunSignIn(operator.id, secrets.digest(operator.password_hash), now + SIGN_IN_LIFE, known)
         store.insert_begun(tx, secrets.digest(secret), begun)
         if enrol:
             # A secret of their own each time: one that somebody else has seen, who knew the password, must not be the
@@ -131,25 +135,26 @@ def enrol(node: Node, secret: str, code: str, visitor: Visitor) -> tuple[SignedI
 
 
 def guarded(node: Node, operator: Operator, visitor: Visitor, act: Callable[[], SignedIn]) -> SignedIn:
-    """Slow down wrong codes, under this operator's name, and record them.
+    """Slow down wrong codes under this operator's name, those of a browser they are known by apart, and record them.
 
     Raises:
         Invalid: the code is wrong.
         Unauthenticated: refused for another reason, which is not told.
+        TooMany: too many were wrong.
     """
-    node.limits.second_factor.begin(operator.name, node.clock.monotonic())
-    try:
-        signed_in = act()
-    except Refusal as refusal:
-        sign_in.refused(node, operator, refusal.reason, address_key(visitor.address))
-        if refusal.reason != "wrong code":
-            raise sign_in.unauthenticated() from refusal
-        rule = "is wrong, was used before, or is too old; wait for the next one"
-        raise Invalid(f"cannot sign in with this code: it {rule}", (FieldError("/code", rule),)) from refusal
-    except TidegateError:
-        node.limits.second_factor.undone(operator.name)
-        raise
-    node.limits.second_factor.succeeded(operator.name)
+    tried = sign_in.source(node, operator.name, visitor)
+    key = tried.key if tried.known else operator.name
+    with attempts.attempt(node, (SECOND_FACTOR, key)) as attempt:
+        try:
+            signed_in = act()
+        except Refusal as refusal:
+            attempt.failed()
+            sign_in.refused(node, operator, refusal.reason, tried.address)
+            if refusal.reason != "wrong code":
+                raise sign_in.unauthenticated() from refusal
+            rule = "is wrong, was used before, or is too old; wait for the next one"
+            raise Invalid(f"cannot sign in with this code: it {rule}", (FieldError("/code", rule),)) from refusal
+        attempt.succeeded()
     return signed_in
 
 

@@ -12,14 +12,14 @@ from sqlalchemy import Connection
 from tidegate.control.domain.access import EVERY_FLEET, Identity, Scope
 from tidegate.control.domain.fleets import DEFAULT_FLEET, Fleet
 from tidegate.control.domain.people import PASSWORD_MAX, TOUCH_AFTER, Operator, SessionRecord
-from tidegate.control.services import audit, second_step, secrets
+from tidegate.control.services import attempts, audit, second_step, secrets
 from tidegate.control.services import sign_in as entrance
 from tidegate.control.services.node import Node
 from tidegate.control.services.sign_in import Refusal, SignedIn, Visitor
 from tidegate.control.settings_oidc import Oidc
 from tidegate.control.store import api_keys, engine, fleets, people
 from tidegate.control.store import sessions as store
-from tidegate.errors import FieldError, Invalid, NotFound, Refused, Unauthenticated, Unavailable
+from tidegate.errors import FieldError, Invalid, NotFound, Unauthenticated
 from tidegate.ids import ApiKeyId
 
 log = structlog.get_logger()
@@ -66,36 +66,36 @@ def sign_in(
         Unavailable: too many sign in at once.
     """
     visitor = Visitor(user_agent, address, browser)
-    tried = entrance.source(node, name[:64], visitor)
-    entrance.begin_attempt(node, tried)
+    tried = entrance.source(node, name[:65], visitor)
+    # What is raised inside counts for nothing: with a right password and a wrong code, the code has its own limit.
+    with attempts.attempt(node, *tried.counted) as attempt:
+        operator, reason = _by_password(node, name, password)
+        if operator is not None and not reason:
+            try:
+                signed_in = _begin(node, operator, visitor, code)
+            except Refusal as refusal:
+                reason = refusal.reason
+            else:
+                attempt.succeeded()
+                return signed_in
+        attempt.failed()
+    entrance.refused(node, operator, reason, tried.address)
+    raise entrance.unauthenticated()
+
+
+def _by_password(node: Node, name: str, password: str) -> tuple[Operator | None, str]:
+    """Who bears the name, and why they may not sign in with this password."""
     operator = None
-    try:
-        if len(name) <= 64 and len(password) <= PASSWORD_MAX:
-            with node.db.read() as tx:
-                operator = people.operator_by_name(tx, name)
-        # Hashing is slow: outside of any transaction.
-        right = secrets.password_matches(password[:PASSWORD_MAX], operator.password_hash if operator else None)
-    except Unavailable:
-        node.limits.sign_in_by_source.undone(tried.key)
-        raise
-    reason = "unknown name" if operator is None else "" if right else "wrong password"
-    if operator is not None and right:
-        reason = "password sign-in is off" if not may_use_password(node.settings.oidc, operator) else ""
-    signed_in = None
-    if operator is not None and not reason:
-        try:
-            signed_in = _begin(node, operator, visitor, code)
-        except Refusal as refusal:
-            reason = refusal.reason
-        except Refused:  # the password was right: what is wrong is the code, which has a limit of its own
-            node.limits.sign_in_by_source.undone(tried.key)
-            raise
-    if signed_in is None:
-        entrance.count_failure(node, tried)
-        entrance.refused(node, operator, reason, tried.address)
-        raise entrance.unauthenticated()
-    node.limits.sign_in_by_source.succeeded(tried.key)
-    return signed_in
+    if len(name) <= 64 and len(password) <= PASSWORD_MAX:
+        with node.db.read() as tx:
+            operator = people.operator_by_name(tx, name)
+    # Hashing is slow: outside of any transaction.
+    right = secrets.password_matches(password[:PASSWORD_MAX], operator.password_hash if operator else None)
+    if operator is None:
+        return None, "unknown name"
+    if not right:
+        return operator, "wrong password"
+    return operator, "" if may_use_password(node.settings.oidc, operator) else "password sign-in is off"
 
 
 def _begin(node: Node, operator: Operator, visitor: Visitor, code: str) -> SignedIn:

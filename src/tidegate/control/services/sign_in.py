@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegate.control.domain.access import Actor
+from tidegate.control.domain.attempts import SIGN_IN_BY_ADDRESS, SIGN_IN_BY_NAME, SIGN_IN_BY_SOURCE, Rule
 from tidegate.control.domain.people import MOST_BROWSERS, SESSION_LIFE, Operator, SessionRecord
 from tidegate.control.services import audit, secrets
 from tidegate.control.services.limits import address_key
@@ -21,6 +22,7 @@ from tidegate.control.services.node import Node
 from tidegate.control.store import engine, people, second_factors
 from tidegate.control.store import sessions as store
 from tidegate.errors import Unauthenticated
+from tidegate.ids import DEVICE_NAME
 
 log = structlog.get_logger()
 
@@ -57,6 +59,12 @@ class Source:
     name: str
     known: bool
 
+    @property
+    def counted(self) -> tuple[tuple[Rule, str], ...]:
+        """What a failure counts under; what a known browser fails slows down itself alone."""
+        own = (SIGN_IN_BY_SOURCE, self.key)
+        return (own,) if self.known else (own, (SIGN_IN_BY_ADDRESS, self.address), (SIGN_IN_BY_NAME, self.name))
+
 
 class Refusal(Exception):
     """Not signed in, for `reason`, which the audit log gets and the visitor does not."""
@@ -67,27 +75,13 @@ class Refusal(Exception):
 
 
 def source(node: Node, name: str, visitor: Visitor) -> Source:
+    """What nobody can be called is all the same name: people type passwords there, and names are stored hashed."""
+    name = name if DEVICE_NAME.fullmatch(name) else ""
     hashed = secrets.digest(visitor.browser[:128])
     with node.db.read() as tx:
         known = store.browser_known(tx, hashed, name)
     from_key = address_key(visitor.address)
     return Source(secrets.digest(f"{hashed if known else from_key}\n{name}"), from_key, name, known)
-
-
-def begin_attempt(node: Node, tried: Source) -> None:
-    """Raises `TooMany`."""
-    now = node.clock.monotonic()
-    if not tried.known:
-        node.limits.sign_in_by_address.check(tried.address, now)
-        node.limits.sign_in_by_name.check(tried.name, now)
-    node.limits.sign_in_by_source.begin(tried.key, now)
-
-
-def count_failure(node: Node, tried: Source) -> None:
-    if not tried.known:
-        now = node.clock.monotonic()
-        node.limits.sign_in_by_address.failed(tried.address, now)
-        node.limits.sign_in_by_name.failed(tried.name, now)
 
 
 def begin(

@@ -18,10 +18,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from tidegate.control.domain.access import EVERY_FLEET, ROLES, Actor, Grant
+from tidegate.control.domain.attempts import SIGN_IN_BY_ADDRESS
 from tidegate.control.domain.people import Operator
 from tidegate.control.domain.sign_on import SIGN_ON_LIFE, Mapped, mapped, operator_names, subject
 from tidegate.control.openid import Provider
-from tidegate.control.services import audit, sealing, secrets, sign_in
+from tidegate.control.services import attempts, audit, sealing, secrets, sign_in
 from tidegate.control.services.limits import address_key
 from tidegate.control.services.node import Node
 from tidegate.control.services.sign_in import Refusal, SignedIn, Visitor
@@ -65,14 +66,18 @@ class Answer:
     error: str = ""
 
 
-def begin(node: Node, back: str) -> Departure:
+def begin(node: Node, back: str, address: str) -> Departure:
     """Send somebody to the provider; `back` is the page of ours that they want to see.
 
     Raises:
         NotFound: the settings name no provider.
+        TooMany: too many were sent from this address.
         Unavailable, Untrusted: the provider does not answer, or not as itself.
     """
     provider = _provider(node)
+    from_key, now = address_key(address), node.clock.monotonic()
+    node.limits.sign_on_by_address.check(from_key, now)
+    node.limits.sign_on_by_address.failed(from_key, now)
     until = (node.clock.now() + SIGN_ON_LIFE).timestamp()
     kept = _State(secrets.new_secret(), secrets.new_secret(), secrets.new_secret(), back, until)
     url = provider.authorization_url(
@@ -93,20 +98,19 @@ def finish(node: Node, cookie: str, answer: Answer, visitor: Visitor) -> tuple[S
         TooMany: too many failures from this address.
     """
     provider = _provider(node)
-    from_key, now = address_key(visitor.address), node.clock.monotonic()
-    node.limits.sign_in_by_address.check(from_key, now)
-    try:
-        return _finish(node, provider, cookie, answer, visitor)
-    except Unavailable:
-        raise
-    except (Refusal, TidegateError) as error:
-        node.limits.sign_in_by_address.failed(from_key, now)
-        sign_in.refused(
-            node, None, f"sign-on: {error.reason if isinstance(error, Refusal) else error.detail}", from_key
-        )
-        if isinstance(error, Refusal):
-            raise Unauthenticated("cannot sign on: this operator is disabled; an admin can enable it") from error
-        raise
+    from_key = address_key(visitor.address)
+    with attempts.attempt(node, (SIGN_IN_BY_ADDRESS, from_key)) as attempt:
+        try:
+            return _finish(node, provider, cookie, answer, visitor)
+        except Unavailable:
+            raise
+        except (Refusal, TidegateError) as error:
+            attempt.failed()
+            why = error.reason if isinstance(error, Refusal) else error.detail
+            sign_in.refused(node, None, f"sign-on: {why}", from_key)
+            if isinstance(error, Refusal):
+                raise Unauthenticated("cannot sign on: this operator is disabled; an admin can enable it") from error
+            raise
 
 
 def _finish(

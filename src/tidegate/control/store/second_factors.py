@@ -94,14 +94,16 @@ def recovery_codes_left(tx: Connection, operator_id: OperatorId) -> int:
 
 
 def insert_begun(tx: Connection, secret_sha256: str, begun: BegunSignIn) -> None:
-    """One begun sign-in an operator: a newer one ends the older."""
-    tx.execute(sa.delete(begun_sign_ins).where(begun_sign_ins.c.operator_id == begun.operator_id))
+    """One begun sign-in an operator by known browsers, and one by others: a newer one ends the older."""
+    alike = sa.and_(begun_sign_ins.c.operator_id == begun.operator_id, begun_sign_ins.c.known == begun.known)
+    tx.execute(sa.delete(begun_sign_ins).where(alike))
     tx.execute(
         sa.insert(begun_sign_ins).values(
             secret_sha256=secret_sha256,
             operator_id=begun.operator_id,
             password_sha256=begun.password_sha256,
             expires_at=begun.expires_at,
+            known=begun.known,
         )
     )
 
@@ -115,7 +117,7 @@ def begun(tx: Connection, secret_sha256: str) -> tuple[BegunSignIn, str] | None:
     ).one_or_none()
     if row is None:
         return None
-    return BegunSignIn(OperatorId(row.operator_id), row.password_sha256, row.expires_at), row.name
+    return BegunSignIn(OperatorId(row.operator_id), row.password_sha256, row.expires_at, row.known), row.name
 
 
 def delete_begun(tx: Connection, operator_id: OperatorId) -> None:
