@@ -48,9 +48,8 @@ def _row(wave: WaveSpec) -> WaveRow:
         to = f"group {wave.group}"
     else:
         to = str(wave.count) if wave.count is not None else f"{wave.percent:f} %"
-    return WaveRow(
-        to, "auto", _exactly(wave.soak_seconds) if wave.soak_seconds else "none"
-    )
+    soak = _exactly(wave.soak_seconds) if wave.soak_seconds else "none"
+    return WaveRow(to, "manual" if wave.manual else "auto", soak)
 
 
 def _exactly(seconds: int) -> str:
