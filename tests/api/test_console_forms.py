@@ -14,10 +14,13 @@ from tidegate.control.console import app as console_app
 from tidegate.control.console import cookies
 from tidegate.control.console.handlers.new_rollout import Typed, request_of
 from tidegate.control.console.strategy_form import fields_of
+from tidegate.control.domain.access import EVERY_FLEET, Grant
 from tidegate.control.domain.rollouts.strategy import parse_strategy
 from tidegate.control.services import fleet_settings, people, sessions
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
+from tidegate.control.store import engine
+from tidegate.control.store import people as people_store
 from tidegate.testing.asgi import Answer, Client
 from tidegate.testing.fleet import catalog, enroll
 from tidegate.testing.node import admin_scope
@@ -102,3 +105,33 @@ def test_creating_a_rollout_begins_with_the_fleets_default_strategy(node: Node) 
     changed = person.send("/rollouts/new/preview", artifact="model/1", target="everyone", **waves).body.decode()
     assert values(changed, "to") == ["30 %", "100 %"]  # what was typed stays, and is nobody's default
     assert "the default strategy of fleet" not in changed
+
+
+@on_sqlite
+def test_a_device_that_reported_nothing_says_so_once(node: Node) -> None:
+    """Not once for each column: as cards, at 360 px, that was four lines of nothing."""
+    enroll(node, admin_scope(node), ["silent"])
+    page = Person(node, "ona", "viewer").look("/running")
+    row = next(one for one in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if "silent" in one)
+    assert re.sub(r"<[^>]+>", " ", row).split() == ["silent", "nothing", "reported", "has", "never", "called"]
+
+
+@on_sqlite
+def test_roles_from_sign_on_are_shown_as_such_and_cannot_be_set(node: Node) -> None:
+    issuer = "https://sso.example"
+    with node.db.write() as tx:
+        olga = people_store.insert_operator(tx, "olga", "", engine.now(tx), sign_on=(issuer, "sub-1"))
+        people_store.replace_grants(tx, olga, [Grant("operator", EVERY_FLEET)])
+    person = Person(node, "ona", "admin")
+    page = person.look("/users/olga")
+    section = page[page.index('<section class="panel" aria-labelledby="roles-h"') :].partition("</section>")[0]
+    assert re.sub(r"<[^>]+>", "", section).split()[:6] == ["Roles", "operator", "in", "every", "fleet", "from"]
+    assert f"from what {issuer} says and the setting" in section.replace("\n", " ")
+    assert "<form" not in section
+    assert re.search(r'aria-disabled="true" aria-describedby="why-reset"', page)
+    refused = person.send("/users/olga/roles", role="admin", fleet="*")
+    assert refused.status == 409
+    assert b"who signs on through a provider" in refused.body
+    own = person.look("/users/ona")
+    assert "from sign-on" not in own
+    assert "Set roles of ona" in own
