@@ -591,8 +591,8 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
-    # The audit log tells living keys apart by their names.
-    Index("uq_api_keys_name_living", "name", unique=True,
+    # The audit log of each fleet tells living keys apart by their names.
+    Index("uq_api_keys_name_living", "fleet_id", "name", unique=True,
           sqlite_where=sa.text("revoked_at IS NULL"), postgresql_where=sa.text("revoked_at IS NULL")),
 )  # fmt: skip
 

@@ -30,7 +30,10 @@ def upgrade(database: Database) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise Conflict(f"cannot use the database: a newer Tidegate wrote it ({error})") from error
+            raise Conflict(
+                "cannot use the database: a newer program wrote it; install that one, or restore the backup from before"
+                f" the upgrade ({error})"
+            ) from error
 
 
 def current(database: Database) -> str | None:
@@ -42,6 +45,11 @@ def current(database: Database) -> str | None:
 def newest() -> str | None:
     """The version that this program works with."""
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def is_known(version: str) -> bool:
+    """Whether this program has that version, so that no newer one wrote it."""
+    return version in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _config() -> Config:

@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_api_keys_name_living",
         "api_keys",
-        ["name"],
+        ["fleet_id", "name"],
         unique=True,
         sqlite_where=sa.text("revoked_at IS NULL"),
         postgresql_where=sa.text("revoked_at IS NULL"),
