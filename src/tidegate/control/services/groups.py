@@ -19,6 +19,9 @@ from tidegate.errors import Conflict, FieldError, Invalid, NotFound
 from tidegate.ids import DEVICE_NAME, DeviceId, checked
 from tidegate.wire.selector import parse
 
+#: Choices in a form; who has more groups types or selects.
+MOST_NAMES = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -144,6 +147,14 @@ def listed(
         total = store.count(tx, scope.fleet_id, search)
     more = len(found) > limit
     return GroupPage(found[:limit], total, found[limit - 1].name if more else None)
+
+
+def names(scope: Scope, node: Node, *, static_only: bool = False) -> list[str]:
+    """To choose from, at most `MOST_NAMES`; none for who may not see groups."""
+    if not scope.allows("groups.read"):
+        return []
+    with node.db.read() as tx:
+        return store.names(tx, scope.fleet_id, static_only=static_only, limit=MOST_NAMES)
 
 
 def get(scope: Scope, node: Node, name: str) -> Group:

@@ -68,6 +68,12 @@ def listed(
     return [_group(row, sizes.get(row.id, int(row.size))) for row in rows]
 
 
+def names(tx: Connection, fleet_id: FleetId, *, static_only: bool, limit: int) -> list[str]:
+    """The first of them by name, without counting whom they hold."""
+    query = sa.select(groups.c.name).where(groups.c.fleet_id == fleet_id).order_by(groups.c.name).limit(limit)
+    return list(tx.scalars(query.where(groups.c.selector.is_(None)) if static_only else query))
+
+
 def count(tx: Connection, fleet_id: FleetId, search: str) -> int:
     return int(tx.execute(_matching(sa.select(sa.func.count()).select_from(groups), fleet_id, search)).scalar_one())
 

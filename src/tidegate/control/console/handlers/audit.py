@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from tidegate.control.console import acts
 from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Outcome, Page, Show, Visit
+from tidegate.control.domain.audit import Record, canonical_record
 from tidegate.control.services import audit_log
 from tidegate.control.services.audit_log import Verification
 from tidegate.control.store.audit import Filter
@@ -51,6 +55,7 @@ def _page(visit: Visit, verification: Verification | None, *, of_node: bool | No
     if verification is None and last.total <= VERIFIED_AT_ONCE:
         verification = audit_log.verify(scope, node, of_node=of_node)
     chain = "node" if of_node else ""
+    chosen = next((one for one in page.items if str(one.sequence) == visit.ask("record")), None)
     return Show(
         "audit.html",
         "Audit",
@@ -62,10 +67,33 @@ def _page(visit: Visit, verification: Verification | None, *, of_node: bool | No
             "slice": Slice(offset, len(page.items), page.total, SIZE, [*asked.items(), ("chain", chain)]),
             "asked": asked,
             "of_node": of_node,
+            "told": acts.told,
+            "address": _before([*asked.items(), ("chain", chain), ("offset", str(offset or ""))]),
+            "chosen": chosen,
+            "canonical": _canonical(chosen) if chosen else "",
             "may_node": "audit.read" in scope.everywhere,
         },
         problem=problem,
     )
+
+
+def _before(asked: list[tuple[str, str]]) -> str:
+    """The address of this page with what was asked for, ready for one more parameter."""
+    kept = urlencode([(key, value) for key, value in asked if value])
+    return f"/audit?{kept}&" if kept else "/audit?"
+
+
+def _canonical(record: Record) -> str:
+    """What the record's hash is over, as it was hashed."""
+    return canonical_record(
+        chain=record.chain,
+        sequence=record.sequence,
+        at=record.at,
+        actor=record.actor,
+        action=record.action,
+        subject=record.subject,
+        data=record.data,
+    ).decode()
 
 
 def export(visit: Visit) -> Outcome:

@@ -13,7 +13,6 @@ from tidegate.control.store.device_list import Counts
 from tidegate.errors import Invalid, NotFound, TidegateError
 
 SIZE = 50
-MOST_GROUPS = 200
 
 
 def _search(visit: Visit) -> tuple[Search, str]:
@@ -91,18 +90,12 @@ def listed(visit: Visit) -> Outcome:
             "rows": [(view, device_states(view), device_why(view, visit.now)) for view in page.items],
             "slice": Slice(offset, len(page.items), page.total, SIZE, asked),
             "chips": _chips(visit, counts, which),
-            "groups": _groups(visit),
+            "groups": groups.names(visit.scope, visit.node),
             "asked": dict(asked),
             "caret": caret(visit.ask("selector").strip()),
         },
         problem=problem,
     )
-
-
-def _groups(visit: Visit) -> list[str]:
-    if not visit.scope.allows("groups.read"):
-        return []
-    return [group.name for group in groups.listed(visit.scope, visit.node, limit=MOST_GROUPS).items]
 
 
 PAGES = (Page("GET", "/devices", "devices.read", listed, nav="devices", live=True, presence=True),)

@@ -37,7 +37,6 @@ def _page(
 ) -> Show:
     scope, node = visit.scope, visit.node
     listed = tokens.listed(scope, node, live=True, limit=MOST)
-    names = groups.listed(scope, node, limit=MOST).items if scope.allows("groups.read") else []
     view = minted.view if minted else watched
     return Show(
         "add_device.html",
@@ -45,7 +44,7 @@ def _page(
         {
             "typed": typed,
             "expiries": EXPIRIES,
-            "groups": [group.name for group in names],
+            "groups": groups.names(scope, node, static_only=True),
             "minted": minted,
             "watched": view,
             "command": _in_lines(installer.command(scope, node, minted.view.device_name).text) if minted else "",

@@ -280,7 +280,6 @@ def _page(
             # The first look at an empty fleet is no mistake of the person's.
             problem = None if quiet else at_fields(error)
     suggested, origin = _suggested(visit)
-    names = groups.listed(visit.scope, visit.node, limit=MOST).items if visit.scope.allows("groups.read") else []
     return Show(
         "rollout_new.html",
         "Create rollout",
@@ -288,7 +287,7 @@ def _page(
             "form": form,
             "strategy_from": origin if form.strategy_fields() == suggested else "",
             "options": options,
-            "groups": [group.name for group in names],
+            "groups": groups.names(visit.scope, visit.node),
             "caret": caret(form.selector),
             "targets": TARGETS,
             "approvals": APPROVALS,

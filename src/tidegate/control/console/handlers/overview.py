@@ -18,6 +18,11 @@ IN_FLIGHT = 25
 DRIFTED = 10
 ARTIFACTS = 6
 VERSIONS = 4
+#: What waits for a person comes first.
+_URGENCY = (
+    RolloutState.HALTED, RolloutState.WAITING_FOR_APPROVAL, RolloutState.RUNNING, RolloutState.SOAKING,
+    RolloutState.SCHEDULED,
+)  # fmt: skip
 _SHADES = ("v-0", "v-1", "v-2", "v-3")
 
 
@@ -110,6 +115,7 @@ def shown(visit: Visit) -> Outcome:
         if may_rollouts
         else ()
     )
+    in_flight = tuple(sorted(in_flight, key=lambda one: _URGENCY.index(one.state)))
     drifted = explain.drifted(scope, node, DRIFTED) if may_devices else ()
     by_person = sum(1 for one in in_flight if one.state in (RolloutState.HALTED, RolloutState.WAITING_FOR_APPROVAL))
     counts = devices.counts(scope, node) if may_devices else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.control.console import waves, words
+from tidegate.control.console import acts, waves, words
 from tidegate.control.console.views import Slice
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.domain.rollouts.model import IN_FLIGHT, WITH_LEAVE, WITHOUT_LEAVE, AssignmentState, Verb
@@ -54,7 +54,10 @@ def _figures(rollout: RolloutDetail) -> Figures:
 def _why_short(why: str) -> str:
     """The reason of a dashed verb; the verb itself stands before it."""
     _, found, state = why.partition(" a rollout that is ")
-    return f"the rollout is {state}" if found else why.removeprefix("cannot ")
+    if found:
+        return f"the rollout is {state}"
+    _, found, rule = why.partition(" one's own rollout: ")
+    return f"you, or an API key of yours, created it; {rule}" if found else why.removeprefix("cannot ")
 
 
 _KINDS = (
@@ -124,6 +127,7 @@ def _show(visit: Visit, rollout_id: RolloutId, problem: TidegateError | None = N
             "abort_why": _abort_why(rollout.verbs),
             "why_short": _why_short,
             "entry_look": entry_look,
+            "done": acts.done,
             "probe_words": probe_words,
             "state_words": waves.state_words,
             "failures": waves.failures(rollout),
@@ -240,7 +244,9 @@ def abort(visit: Visit) -> Outcome:
         if visit.text("confirm") != name:
             raise wrong("confirm", f"must be the artifact's name, {name}")
         verb = Verb.ABORT_REVERT if typed["policy"] == "revert" else Verb.ABORT_KEEP
-        rollouts.command_rollout(visit.scope, visit.node, rollout_id, verb, reason=typed["reason"])
+        rollouts.command_rollout(
+            visit.scope, visit.node, rollout_id, verb, reason=typed["reason"], generation=_generation(visit)
+        )
     except NotFound:
         raise
     except Refused as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, repeat
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -19,7 +20,6 @@ from tidegate.control.store.runs import VersionCount
 SIZE = 50
 #: Versions that the pictures show; the table is told to be narrowed when there are more.
 MOST_VERSIONS = 200
-GROUPS = 200
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 _SHOWN: tuple[tuple[ShowRuns, str, str], ...] = (
     ("all", "All devices", ""),
@@ -27,8 +27,8 @@ _SHOWN: tuple[tuple[ShowRuns, str, str], ...] = (
     ("withdrawn", "run a withdrawn version", "withdrawn"),
     ("unreported", "have reported none", "never"),
 )
-#: Steps of one tone, the most frequent version first; what is withdrawn or drifted has a tone of its own.
-_STEPS = ("d-healthy", "d-open", "d-quiet")
+#: Steps of one tone, the most frequent version first, then one for all others; what is withdrawn has a tone of its own.
+_SHADES = ("v-0", "v-1", "v-2", "v-3", "v-x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Picture:
 
     artifact: str
     devices: int
-    versions: tuple[VersionCount, ...]
+    versions: tuple[tuple[VersionCount, str], ...]  # each with the class of its share
     bar: Markup
 
 
@@ -80,7 +80,7 @@ def shown(visit: Visit) -> Outcome:
             Chip(f"{label} {counts[key]:,}", _address(wanted, show=key), key == wanted.show, state)
             for key, label, state in _SHOWN
         ],
-        "groups": [("", "every group"), *((name, name) for name in _groups(visit))],
+        "groups": [("", "every group"), *((name, name) for name in groups.names(visit.scope, visit.node))],
         "csv": _address(wanted, "/running/export", format="csv"),
         "jsonl": _address(wanted, "/running/export", format="jsonl"),
         "narrowed": bool(_asked(wanted)),
@@ -98,17 +98,13 @@ def pictures(counted: list[VersionCount]) -> list[Picture]:
 
 def _picture(name: str, versions: list[VersionCount]) -> Picture:
     devices = sum(one.devices for one in versions)
-    steps = iter((*_STEPS, *[_STEPS[-1]] * len(versions)))
-    parts = [(one.devices, "d-failed" if one.withdrawn else next(steps)) for one in versions]
+    shades = chain(_SHADES, repeat(_SHADES[-1]))
+    shown = [(one, "d-failed" if one.withdrawn else next(shades)) for one in versions]
     said = ", ".join(f"{one.version}: {one.devices:,}" for one in versions[:5])
     rest = f" and {len(versions) - 5} more versions" if len(versions) > 5 else ""
-    return Picture(name, devices, tuple(versions), bar(parts, f"{name}: {said}{rest}"))
-
-
-def _groups(visit: Visit) -> list[str]:
-    if not visit.scope.allows("groups.read"):
-        return []
-    return [one.name for one in groups.listed(visit.scope, visit.node, limit=GROUPS).items]
+    return Picture(
+        name, devices, tuple(shown), bar([(one.devices, shade) for one, shade in shown], f"{name}: {said}{rest}")
+    )
 
 
 def export(visit: Visit) -> Outcome:

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tidegate.control.console import words
 from tidegate.control.console.visit import Go, Outcome, Page, Show, Visit, wrong
 from tidegate.control.services import fleet_settings
-from tidegate.control.services.fleet_settings import STRATEGY_MAX
+from tidegate.control.services.fleet_settings import STRATEGY_MAX, Setting
 from tidegate.errors import Refused, TidegateError
+
+#: What settings are about, by how their names begin; the last takes every other.
+SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Addresses", ("console_", "device_bind", "channel_", "metrics_", "enroll_")),
+    ("Storage", ("data_dir", "database_", "blob_", "upload_", "disk_", "seal_key")),
+    ("People", ("four_eyes", "totp_", "oidc", "session")),
+    ("Keeping", ("device_events_", "idempotency_", "old_metadata_", "log_bundles_")),
+    ("Log", ("log_",)),
+    ("Devices", ("",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OfNode:
+    """The node's settings by subject; `given`: how many its file sets."""
+
+    subjects: tuple[tuple[str, tuple[Setting, ...]], ...]
+    given: int
+
+
+def of_node(settings: Sequence[Setting]) -> OfNode:
+    """Each under the first subject whose beginning it has, in their own order; sizes and large numbers for people."""
+    found: dict[str, list[Setting]] = {subject: [] for subject, _ in SUBJECTS}
+    for one in settings:
+        subject = next(subject for subject, begins in SUBJECTS if one.name.startswith(begins))
+        found[subject].append(replace(one, value=_readable(one)))
+    subjects = tuple((subject, tuple(lines)) for subject, lines in found.items() if lines)
+    return OfNode(subjects, sum(one.given for one in settings))
+
+
+def _readable(one: Setting) -> str:
+    if not (one.value.isascii() and one.value.isdigit()):
+        return one.value
+    return words.file_size(int(one.value)) if one.name.endswith("_bytes") else words.number(int(one.value))
 
 
 def shown(visit: Visit) -> Outcome:
@@ -28,7 +65,8 @@ def _page(visit: Visit, problem: TidegateError | None = None, typed: dict[str, A
     context = {
         "form": form,
         "settings": visit.node.settings,
-        "of_node": fleet_settings.of_node(visit.scope, visit.node) if everywhere else None,
+        "in_force": found,
+        "of_node": of_node(fleet_settings.of_node(visit.scope, visit.node)) if everywhere else None,
     }
     return Show("settings.html", "Settings", context, problem=problem)
 

@@ -119,8 +119,9 @@ def preview_abort(scope: Scope, node: Node, rollout_id: int) -> AbortPreview:
         record = require(tx, scope, rollout_id)
         now = engine.now(tx)
         tally = planning.tallied(tx, record, now)
-        back = rollout_lists.ways_back(tx, record)
-        newer = rollouts.newer_served(tx, record)
+        refused = refusal(record.rollout, Verb.ABORT_REVERT, newer_served=rollouts.newer_served(tx, record)) or ""
+        # What would not happen is not counted: of a whole fleet that is the costly part.
+        back = () if refused else rollout_lists.ways_back(tx, record)
         return AbortPreview(
             rollout=detail(tx, scope, record, now),
             skipped={one: tally.count(one) for one in (_S.PENDING, *sorted(WITHOUT_LEAVE)) if tally.count(one)},
@@ -130,5 +131,5 @@ def preview_abort(scope: Scope, node: Node, rollout_id: int) -> AbortPreview:
             failed=tally.count(*FAILURES) - tally.count(_S.ROLLED_BACK),
             reverting=sum(one.devices for one in back),
             back=back,
-            revert_refused=refusal(record.rollout, Verb.ABORT_REVERT, newer_served=newer) or "",
+            revert_refused=refused,
         )

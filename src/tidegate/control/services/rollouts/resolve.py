@@ -141,7 +141,7 @@ def _devices(tx: Connection, scope: Scope, target: Target) -> tuple[list[DeviceI
 
 
 def ids_of(tx: Connection, query: sa.Select[Any]) -> list[DeviceId]:
-    return [DeviceId(one) for one in tx.scalars(query)]
+    return list(tx.scalars(query).all())
 
 
 def _group(tx: Connection, fleet_id: FleetId, name: str, pointer: str) -> list[DeviceId]:
