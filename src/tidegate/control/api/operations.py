@@ -32,6 +32,7 @@ from tidegate.errors import (
     Malformed,
     MethodNotAllowed,
     NotFound,
+    Refused,
     TidegateError,
     TooLarge,
     Unavailable,
@@ -232,8 +233,10 @@ def _once(operation: Operation, call: Call, key: str, digest: str) -> Response:
         return _answer(operation, stored, replayed=True)
     try:
         answer = operation.handler(call)
-    except TidegateError:
-        idempotency.forget(call.node, call.scope.actor, key)
+    except Exception as error:
+        # What the database refuses it refuses whole; after a lost one, or the unforeseen, nobody knows what was done.
+        if isinstance(error, TidegateError) or isinstance(problems.understood(error), Refused):
+            idempotency.forget(call.node, call.scope.actor, key)
         raise
     body = _JSON.encode(answer)
     kept = None if operation.secret_answer else body

@@ -219,18 +219,29 @@ def change_tags(
     return get(scope, node, name)
 
 
-def decommission(scope: Scope, node: Node, name: str, *, stop_workloads: bool = False) -> None:
+def decommission(
+    scope: Scope, node: Node, name: str, *, stop_workloads: bool = False, enrolled_at: datetime | None = None
+) -> None:
     """End a device's membership: refused from now on on every replica, told to wipe its key; its history stays.
 
+    Args:
+        enrolled_at: when given, the enrollment that the operator saw.
+
     Raises:
-        Conflict: it is decommissioned already.
+        Conflict: it is decommissioned already, or was enrolled anew since `enrolled_at`.
     """
     scope.require("devices.write")
     with node.db.write() as tx:
         device = require_active(tx, scope, name, lock=True)
+        if enrolled_at is not None and device.enrolled_at != enrolled_at:
+            raise Conflict(
+                f"cannot decommission device {name}: it was enrolled anew since you looked, at"
+                f" {device.enrolled_at:%Y-%m-%d %H:%M:%S} UTC; look again",
+                type="generation-changed",
+            )
         now = engine.now(tx)
         store.update(tx, device.id, state="decommissioned", decommissioned_at=now, stop_workloads=stop_workloads)
-        text = "decommissioned, its workloads are stopped" if stop_workloads else "decommissioned"
+        text = "decommissioned, told to stop its workloads" if stop_workloads else "decommissioned"
         store.add_event(tx, scope.fleet_id, device.id, "decommissioned", text, now)
         work.decommissioned(tx, scope, device.id)
         store.bump(tx, scope.fleet_id, [device.id])
