@@ -15,6 +15,7 @@ from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant, Identity, 
 from tidegate.control.domain.attempts import SIGN_IN_BY_ADDRESS, SIGN_IN_BY_NAME, Backoff, Failures, Rule
 from tidegate.control.domain.people import PASSWORD_MAX, SESSION_IDLE
 from tidegate.control.services import api_keys, people, sessions
+from tidegate.control.services import fleets as fleet_services
 from tidegate.control.services.limits import FailureLimit, Limits, address_key
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
@@ -392,6 +393,11 @@ def test_two_living_keys_never_share_a_name(node: Node, ada: Scope) -> None:
         api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=False, expires_days=None)
     api_keys.revoke_api_key(ada, node, key.id)
     api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=False, expires_days=None)
+    with pytest.raises(Conflict):  # would act where the other does
+        api_keys.create_api_key(ada, node, name="ci", role="admin", every_fleet=True, expires_days=None)
+    fleet_services.create_fleet(ada, node, name="other")  # and is not told there
+    other = sessions.scope_in(node, _sign_in(node).identity, "other")
+    api_keys.create_api_key(other, node, name="ci", role="admin", every_fleet=False, expires_days=None)
 
 
 def test_every_act_is_one_record_of_the_chain(node: Node, ada: Scope) -> None:

@@ -17,7 +17,7 @@ from tidegate.control.services import audit, secrets
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import granted
 from tidegate.control.store import api_keys as store
-from tidegate.control.store import engine, paging
+from tidegate.control.store import engine, fleets, paging
 from tidegate.errors import Conflict, NotFound
 from tidegate.ids import DEVICE_NAME, ApiKeyId, checked
 
@@ -35,7 +35,8 @@ def create_api_key(
     """Create a key; its secret comes with it, this once.
 
     Raises:
-        Conflict: a key that is not revoked has the name: the audit log tells keys apart by it.
+        Conflict: a key that is not revoked has the name there: the audit log tells keys apart by it. What keys of
+            other fleets are called is nobody's to learn.
         Invalid: name, role or days.
         Forbidden: the role holds more than the scope does.
     """
@@ -47,7 +48,8 @@ def create_api_key(
     with node.db.write() as tx:
         grant = granted(tx, role, EVERY_FLEET if every_fleet else scope.fleet_id, "/role")
         scope.require_held([grant], f"create the API key {name}")
-        if store.living_api_key(tx, name) is not None:
+        fleets.lock_every(tx)  # two at once, one for all fleets, would each find the name free
+        if store.name_taken(tx, name, grant.fleet_id):
             raise Conflict(f"cannot create the API key {name}: a key that is not revoked has this name")
         now = engine.now(tx)
         expires_at = None if expires_days is None else now + timedelta(days=expires_days)

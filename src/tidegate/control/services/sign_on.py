@@ -195,7 +195,7 @@ def _grants(tx: Connection, given: tuple[Mapped, ...]) -> tuple[Grant, ...]:
         fleet = None if one.fleet == "*" else fleets.by_name(tx, one.fleet)
         if one.fleet != "*" and fleet is None:
             log.warning("the setting oidc.roles names a fleet that is not there", fleet=one.fleet)
-        elif one.role not in ROLES and roles.by_name(tx, one.role) is None:
+        elif one.role not in ROLES and roles.by_name(tx, one.role, lock=True) is None:  # it must not go meanwhile
             log.warning("the setting oidc.roles names a role that is not there", role=one.role)
         else:
             found[Grant(one.role, EVERY_FLEET if fleet is None else FleetId(fleet.id))] = None

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from tidegate.control.domain.access import Grant
+from tidegate.control.domain.access import EVERY_FLEET, Grant
 from tidegate.control.domain.people import ApiKey, Operator
 from tidegate.control.store import people, roles
 from tidegate.control.store.schema import api_keys
@@ -41,8 +41,11 @@ def api_key_by_id(tx: Connection, key_id: ApiKeyId) -> ApiKey | None:
     return _one_key(tx, api_keys.c.id == key_id)
 
 
-def living_api_key(tx: Connection, name: str) -> ApiKey | None:
-    return _one_key(tx, sa.and_(api_keys.c.name == name, api_keys.c.revoked_at.is_(None)))
+def name_taken(tx: Connection, name: str, fleet_id: FleetId) -> bool:
+    """Whether a key that is not revoked has the name where a key of this fleet could act; 0: in any fleet."""
+    living = sa.and_(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+    there = sa.true() if fleet_id == EVERY_FLEET else api_keys.c.fleet_id.in_((fleet_id, EVERY_FLEET))
+    return tx.execute(sa.select(sa.true()).where(living, there).limit(1)).scalar() is not None
 
 
 def keys_of_fleet(fleet_id: FleetId) -> sa.Select[Any]:
