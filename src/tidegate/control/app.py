@@ -17,12 +17,12 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from tidegate.clock import Clock, SystemClock
 from tidegate.control import server
-from tidegate.control.api import health, problems, repository, table
+from tidegate.control.api import enrollment, health, problems, repository, table
 from tidegate.control.api.edge import Edge
 from tidegate.control.api.operations import routes
 from tidegate.control.blobs import open_blobs
@@ -52,6 +52,7 @@ log = structlog.get_logger()
 WORKERS = (planner, freshness, holds, checkpoints, sboms, retention, figures, blob_sweep)
 _CONSOLE_CONNECTIONS = 2_000
 _METRICS_CONNECTIONS = 32
+_LISTEN_NEXT = "if another program or this node itself listens there already, end it or set another port"
 #: Answers on an idle connection of the console come from a person; those of a device every interval.
 _CONSOLE_KEEP_ALIVE_SECONDS = 75
 
@@ -66,12 +67,21 @@ class Addresses:
 
 
 def operator_app(node: Node) -> ASGIApp:
-    """Operator API, enrollment and console: what the console listener serves."""
-    app = Starlette(
-        routes=[*routes(node, table.calls()), *console_app.routes(node)],
-        exception_handlers={404: problems.on_http_exception, 405: problems.on_http_exception},
-    )
-    return Edge(app, node, "console")
+    """What the console listener serves: operator API, console, and enrollment unless it listens by itself."""
+    calls = [call for call in table.calls() if not (node.settings.enroll_bind and enrollment.for_new_devices(call))]
+    return _edged(node, "console", [*routes(node, calls), *console_app.routes(node)])
+
+
+def enroll_app(node: Node) -> ASGIApp:
+    """What a device without a certificate needs, and nothing else: what the listener at `enroll_bind` serves."""
+    health_of = [call for call in health.OPERATIONS if call.public]
+    calls = [call for call in table.calls() if enrollment.for_new_devices(call) or call in health_of]
+    return _edged(node, "enroll", routes(node, calls))
+
+
+def _edged(node: Node, listener: str, served: list[BaseRoute]) -> ASGIApp:
+    handlers = {404: problems.on_http_exception, 405: problems.on_http_exception}
+    return Edge(Starlette(routes=served, exception_handlers=handlers), node, listener)
 
 
 def metrics_app(node: Node, channel: ChannelApp, runner: Runner) -> ASGIApp:
@@ -104,8 +114,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Node:
     database = open_database(settings)
     try:
         migrations.upgrade(database)
-    except sqlalchemy.exc.OperationalError as error:
-        raise Unavailable(f"cannot use the database: {error.__cause__ or error}") from error
+    except sqlalchemy.exc.DatabaseError as error:
+        raise Unavailable(f"cannot use the database: {error.__cause__ or error}; see tidegate doctor") from error
     with database.read() as tx:
         if not fleets.every(tx):
             raise Conflict("cannot serve: the database holds no node; run tidegate init")
@@ -175,7 +185,8 @@ class Service:
         files = self.node.keyring.serving_files()
         # The channel widens the interval under load; that must not cost a handshake a heartbeat.
         idle = self.settings.interval_seconds * MAX_FACTOR + 60
-        room = max(1_000, server.raise_file_limit() - _CONSOLE_CONNECTIONS - 1_000)
+        others = _CONSOLE_CONNECTIONS * (2 if "enroll_bind" in self._sockets else 1)
+        room = max(1_000, server.raise_file_limit() - others - 1_000)
         made = [
             Listener(
                 operator_app(self.node),
@@ -193,6 +204,16 @@ class Service:
                 immediates=[Immediate(channel_app.HEARTBEAT, http.OK_HEADERS, self.channel.heartbeat_at_once)],
             ),
         ]
+        if "enroll_bind" in self._sockets:
+            made.append(
+                Listener(
+                    enroll_app(self.node),
+                    self._sockets["enroll_bind"],
+                    server.console_context(files.certificate, files.key),
+                    keep_alive_seconds=_CONSOLE_KEEP_ALIVE_SECONDS,
+                    max_connections=_CONSOLE_CONNECTIONS,
+                )
+            )
         if "metrics_bind" in self._sockets:
             made.append(
                 Listener(
@@ -246,14 +267,14 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 def _bind(settings: Settings) -> dict[str, socket.socket]:
     bound: dict[str, socket.socket] = {}
     try:
-        for name in ("console_bind", "device_bind", "metrics_bind"):
+        for name in ("console_bind", "enroll_bind", "device_bind", "metrics_bind"):
             address = getattr(settings, name)
             if address:
                 bound[name] = server.bind(*split_bind(address, name))
     except OSError as error:
         for opened in bound.values():
             opened.close()
-        raise Unavailable(f"cannot listen on {name} {address}: {error.strerror}") from error
+        raise Unavailable(f"cannot listen on {name} {address}: {error.strerror}; {_LISTEN_NEXT}") from error
     return bound
 
 

@@ -60,6 +60,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     console_url: Annotated[
         str, _help("How people and new devices reach the console; empty: `https://` and `console_bind`.")
     ] = ""
+    enroll_bind: Annotated[
+        str,
+        _help(
+            "Where enrollment and the installer listen by themselves, so that new devices need not reach the console;"
+            " empty: with the console."
+        ),
+    ] = ""
+    enroll_url: Annotated[
+        str, _help("How new devices reach `enroll_bind`; empty: `https://` and `enroll_bind`, or the console's.")
+    ] = ""
     channel_url: Annotated[str, _help("How devices reach the device channel; empty: `https://` and `device_bind`.")] = (
         ""
     )
@@ -130,6 +140,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def effective_console_url(self) -> str:
         return self.console_url or f"https://{self.console_bind}"
+
+    @property
+    def effective_enroll_url(self) -> str:
+        return self.enroll_url or (f"https://{self.enroll_bind}" if self.enroll_bind else self.effective_console_url)
 
     @property
     def effective_channel_url(self) -> str:
@@ -224,8 +238,9 @@ def render(values: dict[str, str | int]) -> str:
 def _check(settings: Settings) -> None:
     split_bind(settings.console_bind, "console_bind")
     split_bind(settings.device_bind, "device_bind")
-    if settings.metrics_bind:
-        split_bind(settings.metrics_bind, "metrics_bind")
+    for name in ("enroll_bind", "metrics_bind"):
+        if bind := getattr(settings, name):
+            split_bind(bind, name)
     for name in ("console_url", "channel_url"):
         url = getattr(settings, name)
         if url:

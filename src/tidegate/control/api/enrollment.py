@@ -172,6 +172,12 @@ OPERATIONS = (
     ),
 )  # fmt: skip
 
+
+def for_new_devices(call: Operation | RawRoute) -> bool:
+    """Whether a device without a certificate, or its installer, makes this call."""
+    return call.public and call.tag == "enrollment"
+
+
 ROUTES = tuple(
     RawRoute(
         method="GET", path=f"/install/{name}", permission="", public=True, tag="enrollment", endpoint=endpoint,

@@ -47,7 +47,7 @@ def command(scope: Scope, node: Node, device: str | None = None) -> InstallerCom
         checked(DEVICE_NAME, device, "/device")
     with node.db.read() as tx:
         root = trust.current_root(tx, scope.fleet_id)
-    url = node.settings.effective_console_url
+    url = node.settings.effective_enroll_url
     hashes = {
         "--installer-sha256": sha256_of(script()),
         "--ca-sha256": hashlib.sha256(node.keyring.server_ca_pem()).hexdigest(),

@@ -77,8 +77,9 @@ def initialise(
 
 def serving_names(settings: Settings) -> list[str]:
     """The hosts that the serving certificate must name: those of the addresses, and loopback."""
-    hosts = [split_bind(bind)[0] for bind in (settings.console_bind, settings.device_bind)]
-    hosts += [urlsplit(url).hostname or "" for url in (settings.console_url, settings.channel_url)]
+    binds = (settings.console_bind, settings.enroll_bind, settings.device_bind)
+    hosts = [split_bind(bind)[0] for bind in binds if bind]
+    hosts += [urlsplit(url).hostname or "" for url in (settings.console_url, settings.enroll_url, settings.channel_url)]
     named = [host for host in hosts if host and host not in ("0.0.0.0", "::")]  # noqa: S104 - a comparison
     return list(dict.fromkeys([*named, "localhost", "127.0.0.1", "::1"]))
 
