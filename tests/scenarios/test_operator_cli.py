@@ -126,11 +126,11 @@ def test_tokens_and_devices(real: Real, run: Operator) -> None:
     row = next(line for line in run("device", "list").out.splitlines() if "cam-1" in line)
     assert ("bench" in row, re.search(r"\dT\d", row)) == (True, None), "why it is held, and times as people read them"
     wrong = run("device", "hold", "cam-1", "--reason", "bench", "--until", "2020-01-01T00:00:00Z")
-    assert (wrong.code, "/until" in wrong.err) == (REFUSED, True)
+    assert (wrong.code, "  --until: must" in wrong.err) == (REFUSED, True)
     assert run("device", "release", "cam-1").code == OK
     assert run("device", "release", "cam-1").code == REFUSED
-    assert run("device", "freeze", "--reason", "holiday").code == OK
-    assert run("device", "unfreeze").code == OK
+    assert run("fleet", "freeze", "--reason", "holiday").code == OK
+    assert run("fleet", "release").code == OK
     recovered = run.json("device", "recover", "cam-1")
     assert recovered["recovers"] is True
     real.secrets["recovery token"] = recovered["secret"]
@@ -200,7 +200,7 @@ def test_people_and_keys(real: Real, run: Operator, tmp_path: Path) -> None:
     (tmp_path / "weak").write_text("short")
     weak = run("user", "change-password", "--current-file", str(tmp_path / "password"), "--password-file",
                str(tmp_path / "weak"))  # fmt: skip
-    assert (weak.code, "/password" in weak.err) == (REFUSED, True)
+    assert (weak.code, "--password-file" in weak.err) == (REFUSED, True)
 
     kept = tmp_path / "key"
     made = run.json("key", "create", "ci", "--role", "viewer", "--output", str(kept))
@@ -249,7 +249,7 @@ def test_audit(run: Operator, tmp_path: Path) -> None:
     assert "session.begin" in run("audit", "list", "--node").out
     assert all(one["action"].startswith("session.") for one in
                run.json("audit", "list", "--node", "--action", "session.*")["items"])  # fmt: skip
-    assert run("audit", "list", "--since", "yesterday").code == REFUSED
+    assert run("audit", "list", "--since", "yesterday").code == USAGE
     assert run.json("audit", "verify", "--node")["verified"] is True
     assert run("audit", "verify", "--node").out.endswith("\n")
     export = tmp_path / "export.jsonl"

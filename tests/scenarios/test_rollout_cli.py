@@ -232,23 +232,23 @@ def test_a_canary_that_fails_halts_by_itself(run: Operator, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "pointer", "rule"),
+    ("options", "named", "rule"),
     [
-        (["--all", "--waves", "50,50,100"], "/strategy/waves/1/percent", "must be above 50"),
-        (["--all", "--waves", "10,50"], "/strategy/waves/1/percent", "the last wave must go to 100 percent"),
-        (["--all", "--max-failure-rate", "1"], "/strategy/max_failure_rate", "from 0 up to, not including, 1"),
-        (["--all", "--max-in-flight", "²"], "/strategy/max_in_flight", "must be a whole number"),
-        (["--device", "cam-0", "--device", "cam-x"], "/target/devices/1", "no active device is called cam-x"),
-        (["--group", "nowhere"], "/target/group", "no group is called nowhere"),
-        (["--all", "--start-at", "2020-01-01T00:00:00Z"], "/start_at", "must lie in the future"),
-        (["--device", "cam-0", "--baseline"], "/baseline", "is for a group, a selector or all"),
+        (["--all", "--waves", "50,50,100"], "--waves (number 2, percent)", "must be above 50"),
+        (["--all", "--waves", "10,50"], "--waves (number 2, percent)", "the last wave must go to 100 percent"),
+        (["--all", "--max-failure-rate", "1"], "--max-failure-rate", "from 0 up to, not including, 1"),
+        (["--all", "--max-in-flight", "²"], "--max-in-flight", "must be a whole number"),
+        (["--device", "cam-0", "--device", "cam-x"], "--device (number 2)", "no active device is called cam-x"),
+        (["--group", "nowhere"], "--group", "no group is called nowhere"),
+        (["--all", "--start-at", "2020-01-01T00:00:00Z"], "--start-at", "must lie in the future"),
+        (["--device", "cam-0", "--baseline"], "--baseline", "is for a group, a selector or all"),
     ],
 )
-def test_what_is_wrong_is_named_and_changes_nothing(run: Operator, options: list[str], pointer: str, rule: str) -> None:
+def test_what_is_wrong_is_named_and_changes_nothing(run: Operator, options: list[str], named: str, rule: str) -> None:
     before = run.json("list")["total"]
     refused = run("rollout", "create", "vad", "2", *options, "--yes")
     assert (refused.code, refused.out) == (REFUSED, "")
-    assert f"{pointer}: " in refused.err
+    assert f"  {named}: " in refused.err
     assert rule in refused.err
     assert run.json("list")["total"] == before
 
@@ -271,8 +271,8 @@ def test_strategies_from_files(run: Operator, tmp_path: Path) -> None:
     file.write_text('{"hurry": true, "waves": [{"group": "lab", "speed": 1}, {"percent": 100}]}')
     refused = run("rollout", "preview", "vad", "2", "--all", "--strategy", str(file))
     assert refused.code == REFUSED
-    assert "/strategy/hurry: unknown key 'hurry'" in refused.err
-    assert "/strategy/waves/0/speed: unknown key 'speed'" in refused.err
+    assert "--strategy (hurry): unknown key 'hurry'" in refused.err
+    assert "--strategy (waves, number 1, speed): unknown key 'speed'" in refused.err
     file.write_text("{")
     assert "cannot read" in run("rollout", "preview", "vad", "2", "--all", "--strategy", str(file)).err
     file.write_text("[]")

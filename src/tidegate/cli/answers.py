@@ -6,6 +6,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from tidegate.wire.operator.devices import DeviceCounts, DeviceDetailInfo, HoldInfo
+from tidegate.wire.operator.runs import RunsDevice
+from tidegate.wire.operator.trust import WarningInfo
+
 
 class FileWritten(Struct, frozen=True):
     """`sha256` is null where it was not computed, `size_bytes` where it is small."""
@@ -41,7 +45,7 @@ class AuditVerdict(Struct, frozen=True):
     signed_by: str | None = None
 
 
-class KeyCreated(Struct, frozen=True):
+class KeyCreated(Struct, frozen=True, omit_defaults=True):
     """`secret` is absent where it was written to a file."""
 
     id: int
@@ -93,3 +97,27 @@ class Listening(Struct, frozen=True):
     console: str
     channel: str
     metrics: str
+
+
+class FleetShown(Struct, frozen=True, kw_only=True):
+    """`hold` is the freeze of the whole fleet; null: it is not frozen."""
+
+    name: str
+    interval_seconds: int
+    devices: DeviceCounts
+    hold: HoldInfo | None
+
+
+class DeviceShown(DeviceDetailInfo, frozen=True, kw_only=True):
+    """`running`: what runs on it and what should, an artifact name each."""
+
+    running: tuple[RunsDevice, ...]
+
+
+class NodeStatus(Struct, frozen=True, kw_only=True):
+    """`checks` were made and passed; `warnings` are what needs a person."""
+
+    url: str
+    ready: bool
+    checks: tuple[str, ...]
+    warnings: tuple[WarningInfo, ...]

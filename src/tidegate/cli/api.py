@@ -1,4 +1,4 @@
-"""`tidegate api`: any call of the operator API, for what has no command of its own."""
+"""`tidegate api`: any call of the operator API, as it is: for scripts, and for what is newer than this program."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 import click
 
 from tidegate.cli.client import Cli, pass_cli, read_text
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Leaf, gives
 from tidegate.errors import Invalid
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-@click.command("api")
+@click.command("api", cls=Leaf)
 @click.argument("method", type=click.Choice(_METHODS, case_sensitive=False))
 @click.argument("path")
 @click.option("--query", "-q", "query", multiple=True, metavar="NAME=VALUE", help="Part of the query; may be repeated.")
 @click.option("--body", default="", metavar="FILE", help="File with the body as JSON; - reads standard input.")
 @click.option("--raw", is_flag=True, help="The answer's bytes as they are, such as an export; GET only.")
 @pass_cli
-@gives(Any)
+@gives(Any, "api GET /v1/rollouts -q state=open")
 def commands(cli: Cli, method: str, path: str, query: Sequence[str], body: str, raw: bool) -> None:
-    """Make one call of the API, such as: tidegate api GET /v1/rollouts -q state=open"""
+    """Make one call of the API, whatever it is; every operation has a command of its own besides."""
     if not path.startswith("/"):
         raise Invalid(f"cannot ask for {path}: a path begins with /, such as /v1/devices")
     asked = {}

@@ -6,22 +6,25 @@ import hashlib
 import io
 import shlex
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import click
 import msgspec
 
 from tidegate.cli import publisher
-from tidegate.cli.client import Cli, pass_cli, quoted
+from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.commands import Noun, gives
 from tidegate.cli.names import ARTIFACT, VERSION
-from tidegate.cli.output import gives
+from tidegate.cli.options import Slice, paged
+from tidegate.cli.output import size
 from tidegate.cli.sbom import sbom
 from tidegate.client.upload import BrokenOff
 from tidegate.errors import Conflict, Forbidden, Invalid, NotFound
+from tidegate.problems import invalid_from
 from tidegate.trust.tuf.repository import Change, TargetEntry
 from tidegate.wire import descriptor as wire
 from tidegate.wire.descriptor import Descriptor, ModelManifest, PayloadFile
-from tidegate.wire.operator.artifacts import ArtifactDetail, ArtifactSummary, UploadState
+from tidegate.wire.operator.artifacts import ArtifactDetail, ArtifactSummary, NewFile, UploadState
 from tidegate.wire.operator.common import Page
 
 _SIGN = click.option(
@@ -32,7 +35,7 @@ _ROOT = click.option(
 )
 
 
-@click.group("artifact")
+@click.group("artifact", cls=Noun)
 def commands() -> None:
     """Artifacts: published, immutable versions."""
 
@@ -44,15 +47,34 @@ commands.add_command(sbom)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--upload", "upload_id", default="", help="Go on with an upload that broke off.")
 @pass_cli
-@gives(UploadState)
+@gives(UploadState, "artifact upload weights.onnx")
 def upload(cli: Cli, file: Path, upload_id: str) -> None:
     """Send a file without publishing it; shows the id that `publish --upload` takes."""
     with _opened(file) as stream:
         cli.out.data(_send(cli, stream, file.name, upload_id))
 
 
+@commands.command("upload-show")
+@click.argument("upload_id")
+@pass_cli
+@gives(UploadState, "artifact upload-show 0f3c2b9d8a7e6f5d4c3b2a1908f7e6d5")
+def upload_show(cli: Cli, upload_id: str) -> None:
+    """How much of an upload has arrived; its SHA-256 once it is whole."""
+    cli.out.data(cli.client.uploads.get(upload_id))
+
+
+@commands.command("upload-discard")
+@click.argument("upload_id")
+@pass_cli
+@gives(None, "artifact upload-discard 0f3c2b9d8a7e6f5d4c3b2a1908f7e6d5")
+def upload_discard(cli: Cli, upload_id: str) -> None:
+    """Forget an upload that nothing was published from, and give its room back."""
+    cli.client.uploads.discard(upload_id)
+    cli.out.say(f"upload {upload_id} is discarded")
+
+
 @commands.command()
-@click.argument("name")
+@click.argument("name", type=ARTIFACT)
 @click.argument("version")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--kind", type=click.Choice(["model", "config"]), default="model", show_default=True)
@@ -72,25 +94,19 @@ def upload(cli: Cli, file: Path, upload_id: str) -> None:
 @_SIGN
 @_ROOT
 @pass_cli
-@gives(ArtifactSummary)
+@gives(ArtifactSummary, "artifact publish detector 1.4.0 weights.onnx --framework onnx")
 def publish(
-    cli: Cli, name: str, version: str, file: Path, kind: str, framework: str, license_: str, description: str,
-    manifest: Path | None, destination: str, mode: str, reload_unit: str, reload_program: str, target_hardware: str,
-    requires: tuple[str, ...], upload_id: str, sign: Path | None, root: Path | None,
+    cli: Cli, name: str, version: str, file: Path, kind: Literal["model", "config"], framework: str, license_: str,
+    description: str, manifest: Path | None, destination: str, mode: str, reload_unit: str, reload_program: str,
+    target_hardware: str, requires: tuple[str, ...], upload_id: str, sign: Path | None, root: Path | None,
 ) -> None:  # fmt: skip
     """Publish FILE as NAME VERSION: one signed, immutable version."""
-    options = _config(destination, mode, reload_unit, reload_program)
-    if kind == "config":
-        if manifest or framework or license_ or description:
-            raise click.UsageError("--manifest, --framework, --license and --description are for a model only")
-        described = {"config": options}
-    else:
-        if options:
-            raise click.UsageError("--destination, --mode and --reload-… are for --kind config only")
-        described = {"manifest": _manifest(manifest, framework, license_, description)}
-    needs = [dict(zip(("artifact", "versions"), one.split(":", 1), strict=False)) for one in requires]
-    body: dict[str, Any] = {"name": name, "version": version, "kind": kind, "target_hardware": target_hardware}
-    body |= {"requires": needs, **described}
+    descriptor = _descriptor(
+        fleet=cli.fleet, name=name, version=version, kind=kind, target_hardware=target_hardware,
+        requires=[dict(zip(("artifact", "versions"), one.split(":", 1), strict=False)) for one in requires],
+        **_described(kind, manifest, (framework, license_, description),
+                     (destination, mode, reload_unit, reload_program)),
+    )  # fmt: skip
     key = publisher.load_key(sign) if sign is not None else None
     view = publisher.open_view(cli, root) if key is not None else None
     with _opened(file) as stream:
@@ -99,28 +115,30 @@ def publish(
         sent = _send(cli, stream, file.name, upload_id)
     if sent.sha256 != local:
         raise Conflict(f"cannot publish {file}: the node stored other bytes than this file has; did it change?")
-    body["files"] = [{"name": file.name, "upload": sent.id}]
+    signed = None
     if key is not None and view is not None:
-        payload = PayloadFile(file.name, local, sent.length)
-        change = Change(add=_targets(_descriptor(cli.fleet, body, payload)))
-        body["signed"] = send_signed(cli, publisher.sign_change(view, key, change))
-    answer = cli.client.call("POST", "/v1/artifacts", body=body, creates=True)
-    cli.out.data(answer, f"published {name} {version} ({answer['size_bytes']} bytes)")
+        whole = msgspec.structs.replace(descriptor, files=(PayloadFile(file.name, local, sent.length),))
+        signed = send_signed(cli, publisher.sign_change(view, key, Change(add=_targets(whole))))
+    answer = cli.client.artifacts.publish(
+        name=name, version=version, kind=kind, files=[NewFile(name=file.name, upload=sent.id)], signed=signed,
+        manifest=descriptor.manifest, config=descriptor.config, target_hardware=target_hardware,
+        requires=descriptor.requires,
+    )  # fmt: skip
+    cli.out.data(answer, f"published {name} {version} ({size(answer.size_bytes)})")
 
 
 @commands.command("list")
-@click.option("--name", default="", help="Only versions of this artifact.")
+@click.option("--name", default="", type=ARTIFACT, help="Only versions of this artifact.")
 @click.option("--search", default="", help="Part of the name.")
-@click.option("--state", type=click.Choice(["available", "withdrawn"]))
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
+@click.option("--state", type=click.Choice(["available", "withdrawn"]), help="Left out: both.")
+@paged
 @pass_cli
-@gives(Page[ArtifactSummary])
-def list_(cli: Cli, name: str, search: str, state: str | None, limit: int, cursor: str) -> None:
+@gives(Page[ArtifactSummary], "artifact list --name detector")
+def list_(cli: Cli, name: str, search: str, state: Literal["available", "withdrawn"] | None, part: Slice) -> None:
     """Published versions, newest first."""
-    query = {"name": name, "search": search, "state": state, "limit": limit, "cursor": cursor}
-    answer = cli.client.call("GET", "/v1/artifacts", query=query)
-    first = "" if name or search or state or cursor else "tidegate artifact publish NAME VERSION FILE --framework NAME"
+    answer = part.of(cli.client.artifacts.list(name=name, search=search, state=state or ""))
+    narrowed = name or search or state or part.cursor
+    first = "" if narrowed else "tidegate artifact publish NAME VERSION FILE --framework NAME"
     columns = ("name", "version", "kind", "size_bytes", "published_at", "published_by", "withdrawn_at")
     cli.out.page(answer, columns, first=first)
 
@@ -129,15 +147,16 @@ def list_(cli: Cli, name: str, search: str, state: str | None, limit: int, curso
 @click.argument("name", type=ARTIFACT)
 @click.argument("version", type=VERSION)
 @pass_cli
-@gives(ArtifactDetail)
+@gives(ArtifactDetail, "artifact show detector 1.4.0")
 def show(cli: Cli, name: str, version: str) -> None:
     """One version: its files, its manifest, where it runs."""
-    answer = cli.client.call("GET", f"/v1/artifacts/{quoted(name)}/{quoted(version)}")
+    answer = cli.client.artifacts.get(name, version)
 
     def human() -> None:
         beside = ("manifest", "config", "target_hardware", "requires", "running_count")
-        cli.out.fields({**answer["artifact"], **{name: answer[name] for name in beside}})
-        cli.out.table(answer["files"], ("name", "length", "sha256"))
+        told = {**msgspec.structs.asdict(answer.artifact), **{name: getattr(answer, name) for name in beside}}
+        cli.out.fields({name: value for name, value in told.items() if value not in (None, "", ())})
+        cli.out.table(answer.files, ("name", "length", "sha256"))
 
     cli.out.data(answer, human)
 
@@ -149,21 +168,33 @@ def show(cli: Cli, name: str, version: str) -> None:
 @_SIGN
 @_ROOT
 @pass_cli
-@gives(ArtifactSummary)
+@gives(ArtifactSummary, "artifact withdraw detector 1.4.0 --reason 'false alarms at night'")
 def withdraw(cli: Cli, name: str, version: str, reason: str, sign: Path | None, root: Path | None) -> None:
     """Take a version out of the signed metadata, for good; devices that run it keep running it."""
-    path = f"/v1/artifacts/{quoted(name)}/{quoted(version)}"
-    body: dict[str, Any] = {"reason": reason}
+    signed = None
     if sign is not None:
-        paths = tuple(cli.client.call("GET", path)["target_paths"])
+        paths = cli.client.artifacts.get(name, version).target_paths
         # The node names what to remove; only what belongs to this version is ever taken out.
         prefix = wire.target_path(cli.fleet, name, version, "")
         if not paths or not all(one.startswith(prefix) for one in paths):
             raise Conflict(f"cannot sign: the node names targets that do not belong to {name} {version}")
         key, view = publisher.load_key(sign), publisher.open_view(cli, root)
-        body["signed"] = send_signed(cli, publisher.sign_change(view, key, Change(remove=paths)))
-    answer = cli.client.call("POST", f"{path}/withdraw", body=body)
+        signed = send_signed(cli, publisher.sign_change(view, key, Change(remove=paths)))
+    answer = cli.client.artifacts.withdraw(name, version, reason=reason, signed=signed)
     cli.out.data(answer, f"withdrew {name} {version}")
+
+
+def _described(
+    kind: str, manifest: Path | None, model: tuple[str, str, str], config: tuple[str, str, str, str]
+) -> dict[str, Any]:
+    """What goes with this kind, and with no other."""
+    if kind == "config":
+        if manifest or any(model):
+            raise click.UsageError("--manifest, --framework, --license and --description are for a model only")
+        return {"config": _config(*config)}
+    if any(config):
+        raise click.UsageError("--destination, --mode and --reload-… are for --kind config only")
+    return {"manifest": _manifest(manifest, *model)}
 
 
 def _manifest(file: Path | None, framework: str, license_: str, description: str) -> dict[str, Any]:
@@ -196,14 +227,13 @@ def _config(destination: str, mode: str, unit: str, program: str) -> dict[str, A
     return {key: value for key, value in given.items() if value}
 
 
-def _descriptor(fleet: str, body: dict[str, Any], payload: PayloadFile) -> Descriptor:
-    """As the node will write it, so that what is signed here is what it stores."""
-    said = ("name", "version", "kind", "manifest", "config", "target_hardware", "requires")
-    fields = {key: body[key] for key in said if key in body}
+def _descriptor(**fields: Any) -> Descriptor:
+    """As the node will write it, so that what is signed here is what it stores; its file is added once it is sent."""
     try:
-        return msgspec.convert({**fields, "fleet": fleet, "files": [msgspec.to_builtins(payload)]}, Descriptor)
+        placeholder = [{"name": "payload", "sha256": "0" * 64, "length": 0}]
+        return msgspec.convert({**fields, "files": placeholder}, Descriptor)
     except msgspec.ValidationError as error:
-        raise Invalid(f"cannot publish this version: {error}") from error
+        raise invalid_from(error, "version") from error
 
 
 def _targets(descriptor: Descriptor) -> tuple[TargetEntry, ...]:
@@ -225,7 +255,7 @@ def _unpublished(cli: Cli, name: str, version: str) -> None:
         Conflict: it is published.
     """
     try:
-        cli.client.call("GET", f"/v1/artifacts/{quoted(name)}/{quoted(version)}")
+        cli.client.artifacts.get(name, version)
     except (NotFound, Forbidden, Invalid):
         return
     raise Conflict(f"cannot publish {name} {version}: it is published already, and a version never changes")

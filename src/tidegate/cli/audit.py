@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tidegate.cli.answers import AuditExport, AuditVerdict
 from tidegate.cli.client import Cli, pass_cli, read_text
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Noun, gives
+from tidegate.cli.options import TIME, Slice, paged
 from tidegate.control.domain.audit_export import SIGNED_PREFIX, check_export, lines_of
 from tidegate.errors import Invalid, Unavailable, Untrusted
-from tidegate.wire.operator.audit import AuditRecord
+from tidegate.wire.operator.audit import AuditKey, AuditRecord
 from tidegate.wire.operator.common import Page
 
 _NODE = click.option("--node", "of_node", is_flag=True, help="The node's own chain instead of the fleet's.")
 
 
-@click.group("audit")
+@click.group("audit", cls=Noun)
 def commands() -> None:
     """Who did what: every administrative act, in a chain that shows tampering."""
 
@@ -35,17 +37,25 @@ def commands() -> None:
 @click.option("--action", default="", help="Exact, or a beginning with * behind it.")
 @click.option("--actor", default="", help="Such as user:admin.")
 @click.option("--subject", default="", help="Exact, or a beginning with * behind it.")
-@click.option("--since", default="", help="RFC 3339 time.")
-@click.option("--before", default="", help="RFC 3339 time.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
+@click.option("--since", type=TIME, help="Such as 2026-12-01T08:00:00Z.")
+@click.option("--before", type=TIME, help="Such as 2026-12-01T08:00:00Z.")
+@paged
 @_NODE
 @pass_cli
-@gives(Page[AuditRecord])
-def list_(cli: Cli, /, of_node: bool, **filters: Any) -> None:
+@gives(Page[AuditRecord], "audit list --action 'rollout.*' --since 2026-12-01T00:00:00Z")
+def list_(cli: Cli, /, part: Slice, of_node: bool, **filters: Any) -> None:
     """Records, the newest first."""
-    answer = cli.client.call("GET", "/v1/audit", query={**filters, "node": of_node})
+    answer = part.of(cli.client.audit.list(**filters, node=of_node))
     cli.out.page(answer, ("sequence", "at", "actor", "action", "subject", "data"))
+
+
+@commands.command()
+@pass_cli
+@gives(AuditKey, "audit key")
+def key(cli: Cli) -> None:
+    """The public key that exports and checkpoints are signed with; keep it where the node is not."""
+    found = cli.client.audit.key()
+    cli.out.data(found, found.public_key.rstrip("\n"))
 
 
 @commands.command()
@@ -54,7 +64,7 @@ def list_(cli: Cli, /, of_node: bool, **filters: Any) -> None:
 @click.option("--public-key", help="PEM file: the key that must have signed; else the one in the signature file.")
 @_NODE
 @pass_cli
-@gives(AuditVerdict)
+@gives(AuditVerdict, "audit verify audit.jsonl --signature audit.jsonl.sig --public-key audit-key.pem")
 def verify(cli: Cli, file: Path | None, signature: Path | None, public_key: str | None, of_node: bool) -> None:
     """Verify the chain: of the node, or with FILE an exported one, without the node."""
     if file is not None:
@@ -77,20 +87,20 @@ def verify(cli: Cli, file: Path | None, signature: Path | None, public_key: str 
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_NODE
 @pass_cli
-@gives(AuditExport)
+@gives(AuditExport, "audit export audit.jsonl")
 def export(cli: Cli, file: Path, of_node: bool) -> None:
     """Write the chain to FILE as JSON lines, and its detached signature to FILE.sig."""
-    signed = cli.client.call("POST", "/v1/audit/export/signature", query={"node": of_node})
+    signed = cli.client.audit.sign_export(node=of_node)
     digest = hashlib.sha256()
     try:
         with cli.out.progress("export", None) as advance, file.open("xb") as out:
-            for piece in cli.client.download("/v1/audit/export", {"node": of_node, "until": signed["until"]}):
+            for piece in cli.client.audit.export(node=of_node, until=signed.until):
                 digest.update(piece)
                 advance(out.write(piece))
-        if digest.hexdigest() != signed["sha256"]:
+        if digest.hexdigest() != signed.sha256:
             raise Untrusted("cannot trust the export: it is not what the node signed; the chain changed meanwhile")
         signature = file.with_name(file.name + ".sig")
-        signature.write_text(json.dumps(signed, indent=2) + "\n", encoding="utf-8")
+        signature.write_text(msgspec.json.format(msgspec.json.encode(signed)).decode() + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise Invalid(f"cannot export to {file}: it exists") from error
     except OSError as error:
@@ -99,7 +109,7 @@ def export(cli: Cli, file: Path, of_node: bool) -> None:
     except BaseException:
         file.unlink(missing_ok=True)
         raise
-    told = {"file": str(file), "signature": str(signature), "records": signed["until"], "sha256": signed["sha256"]}
+    told = {"file": str(file), "signature": str(signature), "records": signed.until, "sha256": signed.sha256}
     cli.out.data(told)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,7 +26,7 @@ DEFAULT_FLEET = "default"
 
 @dataclass(slots=True)
 class Cli:
-    """The options of the program; `sought` is what this command's arguments name: kind, name and where."""
+    """The options of the program; `sought` is what the command's arguments name: kind, name and where."""
 
     out: Output
     url: str
@@ -34,6 +35,7 @@ class Cli:
     asked_fleet: str
     context: str
     sought: list[tuple[Name, str, click.Context]] = field(default_factory=list)
+    command: click.Context | None = None
     _client: Client | None = None
 
     @property
@@ -90,9 +92,14 @@ def read_text(path: str, what: str) -> str:
         raise Invalid(f"cannot read the {what} file {path}: {error.strerror}") from error
 
 
-def quoted(part: str | int) -> str:
-    """One part of a path."""
-    return quote(str(part), safe="")
+def pass_cli(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command its `Cli`, which then knows the command: refusals name its options."""
 
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        context = click.get_current_context()
+        cli = context.ensure_object(Cli)
+        cli.command = context
+        return function(cli, *arguments, **options)
 
-pass_cli = click.make_pass_decorator(Cli)
+    return wrapped

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from tidegate.cli.client import Cli, pass_cli
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Leaf, gives
 from tidegate.errors import Defect
 
 _VARIABLE = "_TIDEGATE_COMPLETE"
@@ -17,12 +17,17 @@ _WHERE = {
 }
 
 
-@click.command("completion")
+@click.command("completion", cls=Leaf)
 @click.argument("shell", type=click.Choice(sorted(_WHERE)))
 @pass_cli
-@gives(None)
+@gives(None, 'eval "$(tidegate completion bash)"')
 def commands(cli: Cli, shell: str) -> None:
     """Print the completion script of a shell.
+
+    \b
+    bash: put into ~/.bashrc                eval "$(tidegate completion bash)"
+    zsh:  put into ~/.zshrc after compinit  eval "$(tidegate completion zsh)"
+    fish: run once                          tidegate completion fish > ~/.config/fish/completions/tidegate.fish
 
     Names of devices, groups, artifacts and rollouts are asked from the node that is signed in to; without one, or when
     it does not answer within a second, only commands and options are completed.

@@ -11,14 +11,15 @@ from pathlib import Path
 import click
 
 from tidegate.cli.client import Cli, pass_cli
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Leaf, gives
+from tidegate.cli.output import counted
 from tidegate.errors import Invalid, Unavailable
 from tidegate.wire.operator.sheets import ImportInfo, NamedToken, Unknown
 
 _MAX_BYTES = 8 << 20
 
 
-@click.command("import")
+@click.command("import", cls=Leaf)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would change, and stop.")
 @click.option(
@@ -28,8 +29,8 @@ _MAX_BYTES = 8 << 20
 @click.option("--expires-seconds", type=click.IntRange(60, 2_592_000), help="Of the tokens; a week without it.")
 @click.option("--tokens", "tokens_file", type=click.Path(path_type=Path), help="New file for the tokens, as CSV.")
 @click.option("--yes", is_flag=True, help="Import without asking.")
-@gives(ImportInfo)
 @pass_cli
+@gives(ImportInfo, "device import devices.csv --dry-run")
 def import_(
     cli: Cli, file: Path, dry_run: bool, unknown: Unknown, expires_seconds: int | None, tokens_file: Path | None,
     yes: bool,
@@ -44,7 +45,7 @@ def import_(
     if dry_run or found.wrong:
         cli.out.data(found, lambda: _tell(cli, found))
         if found.wrong:
-            raise Invalid(f"cannot import {file}: {_count(found.wrong, 'mistake')}; nothing was changed")
+            raise Invalid(f"cannot import {file}: {counted(found.wrong, 'mistake')}; nothing was changed")
         return
     if not yes:
         _tell(cli, found)
@@ -54,16 +55,16 @@ def import_(
     done = cli.client.devices.import_sheet(data, unknown=unknown, expires_in_seconds=expires_seconds)
     if done.tokens and tokens_file is not None:
         _write(tokens_file, done.tokens)
-        cli.out.say(f"{_count(len(done.tokens), 'token')} in {tokens_file}, shown nowhere else")
+        cli.out.say(f"{counted(len(done.tokens), 'token')} in {tokens_file}, shown nowhere else")
     cli.out.data(done, lambda: _done(done, to_file=tokens_file is not None))
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.option("--selector", default="", help="Only devices that it matches.")
 @click.option("--group", default="", help="Only devices of this group.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="New file to write; standard output without it.")
-@gives(None)
 @pass_cli
+@gives(None, "device export --group lab --output lab.csv")
 def export(cli: Cli, selector: str, group: str, output: Path | None) -> None:
     """Devices with their tags and static groups as CSV, which imports to the same."""
     download = cli.client.devices.export_sheet(selector=selector, group=group)
@@ -89,15 +90,15 @@ def _read(file: Path) -> bytes:
 
 def _tell(cli: Cli, found: ImportInfo) -> None:
     cli.out.say(
-        f"{_count(found.rows, 'row')}: {_count(found.changed, 'device')} would change, {found.unchanged:,} would not; "
-        f"tags {found.tags_put:,} put, {found.tags_removed:,} removed; groups {found.groups_joined:,} joined, "
+        f"{counted(found.rows, 'row')}: {counted(found.changed, 'device')} would change, {found.unchanged:,} would not;"
+        f" tags {found.tags_put:,} put, {found.tags_removed:,} removed; groups {found.groups_joined:,} joined, "
         f"{found.groups_left:,} left"
     )
     for one in found.shown:
         cli.out.say(f"  {one.name}: {one.change}")
     if found.unknown_count:
         more = " …" if found.unknown_count > len(found.unknown) else ""
-        cli.out.say(f"{_count(found.unknown_count, 'name')} no active device bears: {', '.join(found.unknown)}{more}")
+        cli.out.say(f"{counted(found.unknown_count, 'name')} no active device bears: {', '.join(found.unknown)}{more}")
         cli.out.say("  --unknown enroll mints a token for each, --unknown skip leaves them out")
     for mistake in found.errors:
         cli.out.say(f"  {mistake.detail}")
@@ -109,7 +110,7 @@ def _done(done: ImportInfo, *, to_file: bool) -> None:
     if done.tokens and not to_file:
         csv.writer(sys.stdout).writerows([("name", "token", "expires_at"), *_rows(done.tokens)])
     elif not done.tokens:
-        click.echo(f"{_count(done.changed, 'device')} changed", err=True)
+        click.echo(f"{counted(done.changed, 'device')} changed", err=True)
 
 
 def _writable(file: Path | None, cli: Cli) -> None:
@@ -132,7 +133,3 @@ def _write(file: Path, tokens: Sequence[NamedToken]) -> None:
 
 def _rows(tokens: Sequence[NamedToken]) -> list[tuple[str, str, str]]:
     return [(one.name, one.secret, one.expires_at.isoformat()) for one in tokens]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

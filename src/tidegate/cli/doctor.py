@@ -14,8 +14,9 @@ import click
 from msgspec import Struct
 
 from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.commands import Leaf, gives
 from tidegate.cli.node import CONFIG
-from tidegate.cli.output import OK, REFUSED, gives
+from tidegate.cli.output import OK, REFUSED
 from tidegate.client.words import in_words
 from tidegate.clock import SystemClock
 from tidegate.control import settings
@@ -44,10 +45,10 @@ class Report(Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Leaf)
 @CONFIG
 @pass_cli
-@gives(Report)
+@gives(Report, "doctor --config /var/lib/tidegate/tidegate.toml")
 def commands(cli: Cli, config: str) -> None:
     """Examine the node of this machine; exit 1 when something is wrong that stops it or its devices."""
     found = tuple(_findings(Path(config)))
@@ -94,7 +95,10 @@ def _open_files() -> Finding:
 def _reachable(chosen: Settings) -> Iterator[Finding]:
     """Both listeners under the addresses that operators and devices are told, verified as they verify them."""
     ca = chosen.data_dir / "pki" / "server-ca.pem"
-    for check, url in (("console", chosen.effective_console_url), ("channel", chosen.effective_channel_url)):
+    urls = {"console": chosen.effective_console_url, "enroll": chosen.effective_enroll_url}
+    if urls["enroll"] == urls["console"]:
+        del urls["enroll"]
+    for check, url in (urls | {"channel": chosen.effective_channel_url}).items():
         try:
             yield Finding(check, "ok", f"{url} answers, its certificate verifies{_asked(url, ca)}")
         except (OSError, TidegateError) as error:

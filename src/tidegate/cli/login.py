@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from tidegate.cli import contexts
 from tidegate.cli.client import Cli, pass_cli, read_text
+from tidegate.cli.commands import Leaf, Noun, gives
 from tidegate.cli.contexts import Context
-from tidegate.cli.output import gives
 from tidegate.client.words import in_words
 from tidegate.clock import SystemClock
 from tidegate.errors import Invalid, NotFound, Unauthenticated, Unavailable, Untrusted
@@ -53,13 +53,13 @@ class ContextInfo(Struct, frozen=True):
     expires_at: datetime | None
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.option("--name", prompt=True, help="The operator's name.")
 @click.option("--password-file", default="", help="File with the password; else it is asked for.")
 @click.option("--code", default="", help="Code of the second factor; else it is asked for where there is one.")
 @click.option("--fingerprint", default="", help="SHA-256 of the node's CA; no other is trusted, and nothing is asked.")
 @pass_cli
-@gives(SignedIn)
+@gives(SignedIn, "--url https://node.example:8443 login --name ann")
 def login(cli: Cli, name: str, password_file: str, code: str, fingerprint: str) -> None:
     """Sign in to a node (--url) and keep the session for the commands after this one.
 
@@ -110,9 +110,9 @@ def _name_for(url: str, kept: contexts.Contexts) -> str:
     return found or urlsplit(url).netloc
 
 
-@click.command()
+@click.command(cls=Leaf)
 @pass_cli
-@gives(None)
+@gives(None, "logout")
 def logout(cli: Cli) -> None:
     """End the session that `tidegate login` began; the node stays pinned."""
     kept = contexts.load()
@@ -130,9 +130,9 @@ def logout(cli: Cli) -> None:
     contexts.save(contexts.Contexts(current=kept.current, contexts={**kept.contexts, name: bare}))
 
 
-@click.command()
+@click.command(cls=Leaf)
 @pass_cli
-@gives(WhoAmI)
+@gives(WhoAmI, "whoami")
 def whoami(cli: Cli) -> None:
     """Who these commands act as, and what they may."""
     cli.out.data(cli.client.me.get())
@@ -157,14 +157,14 @@ class _Known(click.ParamType[str]):
 CONTEXT = _Known()
 
 
-@click.group("context")
+@click.group("context", cls=Noun)
 def context() -> None:
     """Nodes that one has signed in to: which there are, which one is meant."""
 
 
 @context.command("list")
 @pass_cli
-@gives(tuple[ContextInfo, ...])
+@gives(tuple[ContextInfo, ...], "context list")
 def list_(cli: Cli) -> None:
     """Every context."""
     kept = contexts.load()
@@ -178,7 +178,7 @@ def list_(cli: Cli) -> None:
 @context.command()
 @click.argument("name", type=CONTEXT)
 @pass_cli
-@gives(None)
+@gives(None, "context use node.example:8443")
 def use(cli: Cli, name: str) -> None:
     """Mean this one from now on."""
     kept = contexts.load()
@@ -190,7 +190,7 @@ def use(cli: Cli, name: str) -> None:
 @context.command()
 @click.argument("name", type=CONTEXT)
 @pass_cli
-@gives(None)
+@gives(None, "context delete node.example:8443")
 def delete(cli: Cli, name: str) -> None:
     """Forget a context and the CA pinned with it; a session that goes on there is ended first."""
     kept = contexts.load()

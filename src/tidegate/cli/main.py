@@ -12,6 +12,8 @@ import click
 
 from tidegate import __version__
 from tidegate.cli.client import Cli
+from tidegate.cli.commands import Noun
+from tidegate.cli.fields import spoken
 from tidegate.cli.names import suggestions
 from tidegate.cli.output import DEFECT, INTERRUPTED, REFUSED, UNREAD, Output
 from tidegate.errors import Invalid, NotFound, TidegateError
@@ -20,14 +22,14 @@ from tidegate.errors import Invalid, NotFound, TidegateError
 _MODULES = {
     "api": "api", "artifact": "artifact", "audit": "audit", "channel": "channel", "check-config": "node",
     "completion": "completion", "context": "login", "device": "device", "doctor": "doctor", "fleet": "fleet",
-    "group": "group", "init": "node", "key": "key", "login": "login", "logout": "login", "role": "role",
-    "rollout": "rollout", "running": "running", "serve": "node", "session": "session",
+    "group": "group", "init": "node", "key": "key", "login": "login", "logout": "login", "node": "node_status",
+    "role": "role", "rollout": "rollout", "running": "running", "serve": "node", "session": "session",
     "settings": "settings", "token": "token", "totp": "totp",
     "trust": "trust", "user": "user", "whoami": "login",
 }  # fmt: skip
 
 
-class _Commands(click.Group):
+class _Commands(Noun):
     """A module has one group `commands`, or several commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,6 +60,8 @@ class _Commands(click.Group):
             ctx.exit(UNREAD)
         except TidegateError as error:
             cli = ctx.find_object(Cli)
+            if cli is not None and cli.command is not None and not cli.out.as_json and isinstance(error, Invalid):
+                error = spoken(error, cli.command)
             similar = suggestions(cli) if cli is not None and isinstance(error, NotFound) else []
             ctx.exit((cli.out if cli is not None else Output(as_json=False)).problem(error, similar))
 

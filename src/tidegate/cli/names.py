@@ -108,10 +108,27 @@ def _keys(client: Client, _begin: str, _ctx: click.Context) -> Found:
     return ((str(one.id), one.name) for one in client.api_keys.list().page(limit=MOST).items)
 
 
+def _roles(client: Client, _begin: str, _ctx: click.Context) -> Found:
+    return ((one.name, one.description) for one in client.roles.list().items)
+
+
+def _channels(client: Client, _begin: str, ctx: click.Context) -> Found:
+    found = client.channels.list(artifact=ctx.params.get("artifact") or None).page(limit=MOST).items
+    return ((one.channel, one.version) for one in found)
+
+
+def _sources(client: Client, _begin: str, ctx: click.Context) -> Found:
+    name = ctx.params.get("name") or ""
+    return ((one, "log") for one in (client.devices.get(name).log_sources if name else ()))
+
+
 DEVICE = Name("device", _devices)
 GROUP = Name("group", _groups)
 ARTIFACT = Name("artifact", _artifacts)
 VERSION = Name("version", _versions)
+CHANNEL = Name("channel", _channels)
+ROLE = Name("role", _roles)
+SOURCE = Name("source", _sources)
 ROLLOUT = Name("rollout", _rollouts, number=True)
 TOKEN = Name("token", _tokens, number=True)
 OPERATOR = Name("operator", _operators)

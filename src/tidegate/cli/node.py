@@ -12,14 +12,15 @@ import msgspec
 
 from tidegate.cli.answers import Initialised, Listening
 from tidegate.cli.client import Cli, pass_cli, read_text
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Leaf, gives
 from tidegate.clock import SystemClock
 from tidegate.control import settings
 from tidegate.control.settings import SETTINGS_FILE, Settings
 
 #: Settings that `init` takes as options and writes into the settings file.
 _GIVEN = ("database_url", "database_password_file", "blob_url", "console_bind", "device_bind", "metrics_bind",
-          "console_url", "channel_url", "trust_domain", "interval_seconds", "log_format")  # fmt: skip
+          "enroll_bind", "console_url", "enroll_url", "channel_url", "trust_domain", "interval_seconds",
+          "log_format")  # fmt: skip
 
 
 def default_data_dir() -> str:
@@ -37,12 +38,12 @@ def _with_settings(command: click.Command) -> click.Command:
     return command
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.option("--data-dir", default=default_data_dir, show_default="/var/lib/tidegate, or below the home folder")
 @click.option("--admin", default="admin", show_default=True, help="Name of the first operator.")
 @click.option("--admin-password-file", default="", help="File with their password; else one is made and shown once.")
 @pass_cli
-@gives(Initialised)
+@gives(Initialised, "init --data-dir /var/lib/tidegate --console-url https://node.example:8443")
 def init(cli: Cli, /, data_dir: str, admin: str, admin_password_file: str, **given: str | int | None) -> None:
     """Make a node: database, keys, certificates, the fleet `default`, the first admin. All of it, or nothing."""
     from tidegate.control import logs
@@ -91,10 +92,10 @@ CONFIG = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Leaf)
 @CONFIG
 @pass_cli
-@gives(Listening)
+@gives(Listening, "serve --config /var/lib/tidegate/tidegate.toml")
 def serve(cli: Cli, /, config: str) -> None:
     """Run the node until SIGTERM or SIGINT: console and API, device channel, workers."""
     from tidegate.control import app, logs
@@ -111,10 +112,10 @@ def serve(cli: Cli, /, config: str) -> None:
     app.run(chosen, ready)
 
 
-@click.command("check-config")
+@click.command("check-config", cls=Leaf)
 @CONFIG
 @pass_cli
-@gives(dict[str, Any])
+@gives(dict[str, Any], "check-config --config /var/lib/tidegate/tidegate.toml")
 def check_config(cli: Cli, /, config: str) -> None:
     """Read the settings file as `serve` would and print every setting, defaults filled in."""
     chosen = settings.load(Path(config))

@@ -4,8 +4,8 @@ Exit codes (also in docs/reference/cli.md): 0 done; 1 refused as asked; 2 wrong 
 lacking a permission; 5 unavailable for now, trying again may help; 6 not to be trusted (a certificate, a signature, a
 broken chain); 70 an error of Tidegate itself; 130 interrupted; 141 nobody reads standard output any more.
 
-With `--json` standard output is one JSON value of the type that the command declares with `gives`, or nothing where it
-declares nothing; a refusal is a `Refusal` on standard error.
+With `--json` standard output is one JSON value of the type that the command declares with `commands.gives`, or nothing
+where it declares nothing; a refusal is a `Refusal` on standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 
 import click
 import msgspec
@@ -38,7 +39,8 @@ from tidegate.errors import (
     Untrusted,
 )
 from tidegate.problems import problem_of
-from tidegate.wire.operator.common import Page
+from tidegate.wire.operator.common import MAX_TOTAL, Page
+from tidegate.wire.operator.devices import HoldInfo
 from tidegate.wire.problem import ProblemField
 
 OK, REFUSED, USAGE, NOT_FOUND, PERMISSION, UNAVAILABLE, UNTRUSTED, DEFECT = 0, 1, 2, 3, 4, 5, 6, 70
@@ -51,10 +53,14 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 #: Into a file or a pipe there is no width to keep to: a row stays one line.
 _UNBOUNDED = 10_000
+#: Columns of bytes, and of numbers to compare.
+_SIZES = ("size_bytes", "length", "max_bytes", "ram_bytes")
+_NUMBERS = (*_SIZES, "id", "size", "devices", "components", "changed", "target_size", "sequence", "threshold")
 #: Below this a table is harder to read than the fields of each row.
 _NARROW = 72
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+#: Of a row, what people read in place of some of its values.
+Cells = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Refusal(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -68,16 +74,6 @@ class Refusal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: tuple[ProblemField, ...] = ()
     retry_after_seconds: int = 0
     suggestions: tuple[str, ...] = ()
-
-
-def gives(kind: Any) -> Callable[[Function], Function]:
-    """Declare what a command prints with `--json`: a struct, a list type; None: nothing. `Output.data` keeps to it."""
-
-    def mark(function: Function) -> Function:
-        function.gives = kind  # type: ignore[attr-defined]
-        return function
-
-    return mark
 
 
 def exit_code(error: TidegateError) -> int:
@@ -127,8 +123,8 @@ class Output:
     def fields(self, value: Mapping[str, Any] | Struct) -> None:
         """Names and values, one a line."""
         table = Table(box=None, show_header=False, pad_edge=False)
-        for name, cell in msgspec.to_builtins(value).items():
-            table.add_row(f"{name}:", escape(text(cell)))
+        for name, inner in msgspec.to_builtins(value).items():
+            table.add_row(f"{_title(name)}:", escape(cell(name, inner)))
         self._print(table)
 
     def table(self, rows: Sequence[Mapping[str, Any] | Struct], columns: Sequence[str]) -> None:
@@ -137,31 +133,36 @@ class Output:
         if self._out.width < _NARROW:
             for number, row in enumerate(found):
                 self._print("" if number else None)
-                self.fields({column.replace("_", " "): row.get(column) for column in columns})
+                self.fields({_title(column): cell(column, row.get(column)) for column in columns})
             return
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+            table.add_column(_title(column), overflow="fold", justify="right" if column in _NUMBERS else "left")
         for row in found:
-            table.add_row(*[escape(text(row.get(column))) for column in columns])
+            table.add_row(*[escape(cell(column, row.get(column))) for column in columns])
         self._print(table)
 
-    def page(self, answer: Page[Any] | Mapping[str, Any], columns: Sequence[str], *, first: str = "") -> None:
+    def page(
+        self, answer: Page[Any] | Struct, columns: Sequence[str], *, first: str = "", cells: Cells | None = None
+    ) -> None:
         """A list's slice: the table, and on standard error how much there is; in JSON mode the answer whole.
 
-        `first` is the command that puts something there.
+        Args:
+            first: the command that puts something there.
+            cells: makes of a row what people read instead of it.
         """
-        found = msgspec.to_builtins(answer)
         if self.as_json:
             self.data(answer)
             return
+        found = msgspec.to_builtins(answer)
         if not found["items"]:
             nothing = f"nothing is there; begin with: {first}" if first else "nothing is there"
             self.say("nothing more" if found["total"] else nothing)
             return
-        self.table(found["items"], columns)
+        self.table([{**row, **cells(row)} for row in found["items"]] if cells else found["items"], columns)
         if found.get("next_cursor"):
-            self.say(f"{len(found['items'])} of {found['total']}; go on with --cursor {found['next_cursor']}")
+            total = f"{found['total']:,}" if found["total"] < MAX_TOTAL else f"{MAX_TOTAL:,} or more"
+            self.say(f"{len(found['items'])} of {total}; go on with --cursor {found['next_cursor']}, or give --every")
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -180,7 +181,7 @@ class Output:
         self.say(error.detail)
         for field in error.errors if isinstance(error, Invalid) else ():
             if f"{field.pointer} {field.detail}" not in error.detail:
-                self.say(f"  {field.pointer or '/'}: {field.detail}")
+                self.say(f"  {field.pointer}: {field.detail}" if field.pointer else f"  {field.detail}")
         if suggestions:
             self.say(f"did you mean {' or '.join(suggestions)}?")
         return exit_code(error)
@@ -225,8 +226,42 @@ def plain(text: str) -> str:
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def counted(number: int, noun: str = "device") -> str:
+    """``1 device``, ``1,040 devices``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def hold_words(hold: HoldInfo | Mapping[str, Any] | None) -> str | None:
+    """Why, and until when."""
+    if hold is None:
+        return None
+    found = msgspec.to_builtins(hold)
+    return str(found["reason"]) if found["until"] is None else f"{found['reason']}, until {text(found['until'])}"
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them: ``512 B``, ``3.4 MiB``."""
+    scaled, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if scaled < 1024 or unit == "TiB":
+            break
+        scaled /= 1024
+    return f"{count} B" if unit == "B" else f"{scaled:.1f} {unit}"
+
+
+def _title(column: str) -> str:
+    return column.removesuffix("_bytes").replace("_", " ")
+
+
+def cell(column: str, value: Any) -> str:
+    """A value of this name as a person reads it."""
+    return size(value) if column in _SIZES and isinstance(value, int) else text(value)
+
+
 def text(value: Any) -> str:
     """A value as a person reads it."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     if value is None:
         return "–"
     if isinstance(value, bool):

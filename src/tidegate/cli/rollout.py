@@ -13,12 +13,23 @@ import msgspec
 
 from tidegate.cli import rollout_watch
 from tidegate.cli.client import Cli, pass_cli
+from tidegate.cli.commands import Noun, gives
 from tidegate.cli.names import ARTIFACT, DEVICE, GROUP, ROLLOUT, VERSION
-from tidegate.cli.output import gives
-from tidegate.cli.rollout_show import counted, preview_lines, show
+from tidegate.cli.options import TIME, Slice, paged
+from tidegate.cli.output import counted, text
+from tidegate.cli.rollout_show import preview_lines, show
 from tidegate.errors import FieldError, Invalid
+from tidegate.problems import invalid_from
+from tidegate.wire.device import ExecProbe, Probe
 from tidegate.wire.operator.common import Page
-from tidegate.wire.operator.rollouts import AssignmentInfo, ExplanationInfo, RolloutInfo, RolloutPreview, Timeline
+from tidegate.wire.operator.rollouts import (
+    AssignmentInfo,
+    ExplanationInfo,
+    RolloutInfo,
+    RolloutPreview,
+    Target,
+    Timeline,
+)
 
 WATCH_SECONDS = 2.0
 _LIST = ("id", "artifact", "version", "state", "target", "target_size", "waiting_on")
@@ -26,7 +37,7 @@ _DEVICES = ("device", "wave", "state", "state_since", "reason", "waiting_on")
 _STRATEGY_MAX_BYTES = 1 << 20
 
 
-@click.group("rollout")
+@click.group("rollout", cls=Noun)
 def commands() -> None:
     """Rollouts: one artifact version to many devices, in widening waves."""
 
@@ -55,7 +66,7 @@ def _request_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--exec-probe", help="Name of an allowlisted exec probe; for more, --probes."),
         click.option("--skip-incompatible", is_flag=True, help="Go on without the devices that do not fit."),
         click.option("--baseline", is_flag=True, help="Devices that enroll later get this version."),
-        click.option("--start-at", help="Start time, RFC 3339."),
+        click.option("--start-at", type=TIME, help="Such as 2026-12-01T08:00:00Z; left out: now."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -72,27 +83,31 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
     in_flight = options["max_in_flight"]
     if in_flight is not None:
         strategy["max_in_flight"] = int(in_flight) if in_flight.isdecimal() else in_flight
-    probes = _json_file(options["probes_file"], list) if options["probes_file"] else []
-    if options["exec_probe"]:
-        probes = [*probes, {"kind": "exec", "name": options["exec_probe"]}]
-    target: dict[str, Any] = {}
-    if options["group"]:
-        target["group"] = options["group"]
-    if options["selector"]:
-        target["selector"] = options["selector"]
-    if options["devices"]:
-        target["devices"] = list(options["devices"])
-    if options["everyone"]:
-        target["all"] = True
-    if len(target) != 1:
+    probes = _probes(options)
+    target = Target(
+        group=options["group"], selector=options["selector"], devices=options["devices"] or None,
+        all=options["everyone"],
+    )  # fmt: skip
+    if sum(map(bool, (target.group, target.selector, target.devices, target.all))) != 1:
         raise click.UsageError("give the target, one of --all, --group, --selector and --device")
     if (options["version"] is None) == (options["channel"] is None):
         raise click.UsageError("give VERSION or --channel, one of them")
-    named = "version" if options["channel"] is None else "channel"
-    request = {"artifact": options["artifact"], named: options[named], "target": target, "strategy": strategy,
-               "probes": probes, "skip_incompatible": options["skip_incompatible"],
-               "baseline": options["baseline"]}  # fmt: skip
-    return request | ({"start_at": options["start_at"]} if options["start_at"] else {})
+    return {
+        "artifact": options["artifact"], "version": options["version"], "channel": options["channel"],
+        "target": target, "strategy": strategy, "probes": probes, "start_at": options["start_at"],
+        "skip_incompatible": options["skip_incompatible"], "baseline": options["baseline"],
+    }  # fmt: skip
+
+
+def _probes(options: Mapping[str, Any]) -> tuple[Probe, ...]:
+    """Those of the file, and the named one."""
+    file = options["probes_file"]
+    given = _json_file(file, list) if file else []
+    try:
+        found = msgspec.convert(given, tuple[Probe, ...])
+    except msgspec.ValidationError as error:
+        raise invalid_from(error, f"file {file}") from error
+    return (*found, ExecProbe(name=options["exec_probe"])) if options["exec_probe"] else found
 
 
 def _json_file(path: Path, kind: type) -> Any:
@@ -113,10 +128,10 @@ def _json_file(path: Path, kind: type) -> Any:
 @commands.command()
 @_request_options
 @pass_cli
-@gives(RolloutPreview)
+@gives(RolloutPreview, "rollout preview detector 1.4.0 --group lab --waves 10,50,100")
 def preview(cli: Cli, /, **options: Any) -> None:
     """Show what creating would do: cohorts, who does not fit, who is held. Nothing is created."""
-    found = cli.client.call("POST", "/v1/rollouts/preview", body=_request(options))
+    found = cli.client.rollouts.preview(**_request(options))
     cli.out.data(found, "\n".join(preview_lines(found)))
 
 
@@ -125,55 +140,55 @@ def preview(cli: Cli, /, **options: Any) -> None:
 @click.option("--yes", is_flag=True, help="Create without asking.")
 @click.option("--watch", "watched", is_flag=True, help="Watch it then, as `rollout watch` does.")
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout create detector 1.4.0 --all --waves 10,100 --approval manual --watch")
 def create(cli: Cli, /, yes: bool, watched: bool, **options: Any) -> None:
     """Show the preview, ask, and create the rollout."""
     request = _request(options)
     if not yes:
-        found = cli.client.call("POST", "/v1/rollouts/preview", body=request)
+        found = cli.client.rollouts.preview(**request)
         for line in preview_lines(found):
             cli.out.say(line)
-        if found["refusals"]:
+        if found.refusals:
             raise Invalid("cannot create this rollout: it would be refused, as the preview says")
-        click.confirm(f"Create rollout to {counted(found['target_size'])}?", abort=True, err=True)
-    made = cli.client.call("POST", "/v1/rollouts", body=request, creates=True)
+        click.confirm(f"Create rollout to {counted(found.target_size)}?", abort=True, err=True)
+    made = cli.client.rollouts.create(**request)
     if watched:
-        cli.out.say(f"rollout {made['id']} is created")
-        sys.exit(rollout_watch.watch(cli, made["id"], (), WATCH_SECONDS, 0))
-    cli.out.data(made, "\n".join([f"rollout {made['id']} is created", *show(made)]))
+        cli.out.say(f"rollout {made.id} is created")
+        sys.exit(rollout_watch.watch(cli, made.id, (), WATCH_SECONDS, 0))
+    cli.out.data(made, "\n".join([f"rollout {made.id} is created", *show(made)]))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
 @commands.command("list")
-@click.option("--state", default="", help="One state, or open.")
-@click.option("--artifact", default="", type=ARTIFACT)
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
+@click.option("--state", default="", type=click.Choice(["", "open", *rollout_watch.STATES]), metavar="STATE",
+              help=f"open, or one of {', '.join(rollout_watch.STATES)}.")  # fmt: skip
+@click.option("--artifact", default="", type=ARTIFACT, help="Only of this artifact.")
+@paged
 @pass_cli
-@gives(Page[RolloutInfo])
-def list_(cli: Cli, state: Any, artifact: str, limit: int, cursor: str) -> None:
+@gives(Page[RolloutInfo], "rollout list --state open")
+def list_(cli: Cli, state: Any, artifact: str, part: Slice) -> None:
     """Rollouts, the newest first."""
     found = cli.client.rollouts.list(state=state, artifact=artifact)
-    first = "" if state or artifact or cursor else "tidegate rollout create ARTIFACT VERSION --all"
-    cli.out.page(found.page(limit=limit, cursor=cursor), _LIST, first=first)
+    first = "" if state or artifact or part.cursor else "tidegate rollout create ARTIFACT VERSION --all"
+    cli.out.page(part.of(found), _LIST, first=first)
 
 
 @commands.command("show")
 @click.argument("rollout", type=ROLLOUT)
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout show 12")
 def show_(cli: Cli, rollout: int) -> None:
     """One rollout: what it waits on, a bar per wave."""
-    found = msgspec.to_builtins(cli.client.rollouts.get(rollout))
+    found = cli.client.rollouts.get(rollout)
     cli.out.data(found, "\n".join(show(found)))
 
 
 @commands.command()
 @click.argument("rollout", type=ROLLOUT)
 @pass_cli
-@gives(Timeline)
+@gives(Timeline, "rollout timeline 12")
 def timeline(cli: Cli, rollout: int) -> None:
     """What happened, newest first."""
     found = cli.client.rollouts.timeline(rollout)
@@ -183,22 +198,21 @@ def timeline(cli: Cli, rollout: int) -> None:
 @commands.command()
 @click.argument("rollout", type=ROLLOUT)
 @click.option("--show", "which", default="all", show_default=True, help="all, attention, open, or one state.")
-@click.option("--search", default="")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
+@click.option("--search", default="", help="Part of the device's name.")
+@paged
 @pass_cli
-@gives(Page[AssignmentInfo])
-def devices(cli: Cli, rollout: int, which: str, search: str, limit: int, cursor: str) -> None:
+@gives(Page[AssignmentInfo], "rollout devices 12 --show attention")
+def devices(cli: Cli, rollout: int, which: str, search: str, part: Slice) -> None:
     """Devices of a rollout, what needs attention first."""
     found = cli.client.rollouts.assignments(rollout, show=which, search=search)
-    cli.out.page(found.page(limit=limit, cursor=cursor), _DEVICES)
+    cli.out.page(part.of(found), _DEVICES)
 
 
 @commands.command()
 @click.argument("rollout", type=ROLLOUT)
 @rollout_watch.options
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout watch 12 --until soaking")
 def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: float, timeout_seconds: float) -> None:
     """Watch until it ends: live bars on a terminal, else a line for each change; exit 1 when it ends aborted."""
     sys.exit(rollout_watch.watch(cli, rollout, states, interval_seconds, timeout_seconds))
@@ -208,20 +222,20 @@ def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: flo
 @click.argument("device", type=DEVICE)
 @click.argument("artifact", type=ARTIFACT)
 @pass_cli
-@gives(ExplanationInfo)
+@gives(ExplanationInfo, "rollout explain cam-1 detector")
 def explain(cli: Cli, device: str, artifact: str) -> None:
     """Why a device runs what it runs of an artifact name, and not something else."""
-    found = msgspec.to_builtins(cli.client.rollouts.explain(device=device, artifact=artifact))
-    lines = [found["answer"]]
-    lines += [f"  {fact['at'] or '':<20.19} {fact['text']}: {fact['detail']}".rstrip(": ") for fact in found["facts"]]
+    found = cli.client.rollouts.explain(device=device, artifact=artifact)
+    lines = [found.answer]
+    for fact in found.facts:
+        lines.append(f"  {text(fact.at) if fact.at else '':<23} {fact.text}: {fact.detail}".rstrip(": "))
     cli.out.data(found, "\n".join(lines))
 
 
 # -- verbs ------------------------------------------------------------------------------------------------------------
 
 
-def _told(cli: Cli, answer: RolloutInfo) -> None:
-    found = msgspec.to_builtins(answer)
+def _told(cli: Cli, found: RolloutInfo) -> None:
     cli.out.data(found, "\n".join(show(found)))
 
 
@@ -229,7 +243,7 @@ def _told(cli: Cli, answer: RolloutInfo) -> None:
 @click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Goes to the audit log.")
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout halt 12 --reason 'fan noise'")
 def halt(cli: Cli, rollout: int, reason: str) -> None:
     """Freeze: nothing is served, no leave is given; devices already applying finish."""
     _told(cli, cli.client.rollouts.halt(rollout, reason=reason))
@@ -239,7 +253,7 @@ def halt(cli: Cli, rollout: int, reason: str) -> None:
 @click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Why it is safe now; goes to the audit log.")
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout resume 12 --reason 'three known bad cameras'")
 def resume(cli: Cli, rollout: int, reason: str) -> None:
     """Acknowledge the failures known now and go on."""
     _told(cli, cli.client.rollouts.resume(rollout, reason=reason))
@@ -249,7 +263,7 @@ def resume(cli: Cli, rollout: int, reason: str) -> None:
 @click.argument("rollout", type=ROLLOUT)
 @click.option("--reason", default="", help="Goes to the audit log.")
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout approve 12")
 def approve(cli: Cli, rollout: int, reason: str) -> None:
     """Release the wave that waits for a person."""
     _told(cli, cli.client.rollouts.approve(rollout, reason=reason))
@@ -261,17 +275,17 @@ def approve(cli: Cli, rollout: int, reason: str) -> None:
 @click.option("--reason", default="", help="Goes to the audit log.")
 @click.option("--yes", is_flag=True, help="Abort without asking.")
 @pass_cli
-@gives(RolloutInfo)
+@gives(RolloutInfo, "rollout abort 12 --policy revert")
 def abort(cli: Cli, rollout: int, policy: Literal["keep", "revert"], reason: str, yes: bool) -> None:
     """End a rollout for good; keep what runs, or revert it on every device that has it."""
     if not yes:
-        found = msgspec.to_builtins(cli.client.rollouts.preview_abort(rollout))
-        skipped = sum(found["skipped"].values())
-        cli.out.say(f"skipped: {counted(skipped)}; already applying, will finish: {found['finishing']:,}")
+        found = cli.client.rollouts.preview_abort(rollout)
+        skipped = sum(found.skipped.values())
+        cli.out.say(f"skipped: {counted(skipped)}; already applying, will finish: {found.finishing:,}")
         if policy == "keep":
-            cli.out.say(f"healthy devices that keep running it: {found['stay']:,}")
-        for way in found["back"] if policy == "revert" else ():
-            goal = f"go back to {way['version']}" if way["version"] else "remove it"
-            cli.out.say(f"{counted(way['devices'])} {goal}, {way['offline']:,} of them at the next check-in")
+            cli.out.say(f"healthy devices that keep running it: {found.stay:,}")
+        for way in found.back if policy == "revert" else ():
+            goal = f"go back to {way.version}" if way.version else "remove it"
+            cli.out.say(f"{counted(way.devices)} {goal}, {way.offline:,} of them at the next check-in")
         click.confirm(f"Abort rollout {rollout} with {policy}? It cannot be resumed.", abort=True, err=True)
     _told(cli, cli.client.rollouts.abort(rollout, policy=policy, reason=reason))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from tidegate.cli.output import counted
+from tidegate.wire.operator.rollouts import RolloutInfo, RolloutPreview, WaveInfo
 
 _WIDTH = 40
 #: In the order of the wave picture; the sign differs besides the place, so that it reads without colour.
@@ -15,28 +17,28 @@ _PARTS = (
 )
 
 
-def show(found: Mapping[str, Any]) -> list[str]:
+def show(found: RolloutInfo) -> list[str]:
     """One rollout: what, state, what it waits on, a bar per wave."""
     lines = [
-        f"rollout {found['id']}: {found['artifact']} {found['version']} to {found['target']}, {found['state']}",
-        found["waiting_on"],
+        f"rollout {found.id}: {found.artifact} {found.version} to {found.target}, {found.state}",
+        found.waiting_on,
     ]
-    if found["reason"] and found["state"] in ("halted", "aborted"):
-        lines.append(f"reason: {found['reason']}")
+    if found.reason and found.state in ("halted", "aborted"):
+        lines.append(f"reason: {found.reason}")
     return [*lines, *bars(found)]
 
 
-def bars(found: Mapping[str, Any]) -> list[str]:
+def bars(found: RolloutInfo) -> list[str]:
     """One line a wave: bar, finished of cohort, counts."""
-    return [_bar(wave) for wave in found["waves"]]
+    return [_bar(wave) for wave in found.waves]
 
 
-def _bar(wave: Mapping[str, Any]) -> str:
-    counts, size = wave["counts"], wave["size"]
+def _bar(wave: WaveInfo) -> str:
+    counts, size = wave.counts, wave.size
     cells = "".join(sign * _cells(sum(counts.get(name, 0) for name in names), size) for sign, names in _PARTS)
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items())
-    mark = "released" if wave["released"] else "not released"
-    return f"wave {wave['wave']} {wave['label']:<16} [{cells[:_WIDTH]:<{_WIDTH}}] {said or 'no devices'} ({mark})"
+    mark = "released" if wave.released else "not released"
+    return f"wave {wave.wave} {wave.label:<16} [{cells[:_WIDTH]:<{_WIDTH}}] {said or 'no devices'} ({mark})"
 
 
 def _cells(count: int, size: int) -> int:
@@ -44,28 +46,23 @@ def _cells(count: int, size: int) -> int:
     return max(1, round(_WIDTH * count / size)) if count and size else 0
 
 
-def counted(number: int, noun: str = "device") -> str:
-    """``1 device``, ``1,040 devices``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def preview_lines(found: Mapping[str, Any]) -> Iterator[str]:
+def preview_lines(found: RolloutPreview) -> Iterator[str]:
     """What creating would do, a line each."""
-    waves = counted(len(found["waves"]), "wave")
-    yield f"{found['artifact']} {found['version']} to {counted(found['target_size'])} in {waves}"
-    for wave in found["waves"]:
-        soak = f", then {wave['soak_seconds']} s soak" if wave["soak_seconds"] else ""
+    waves = counted(len(found.waves), "wave")
+    yield f"{found.artifact} {found.version} to {counted(found.target_size)} in {waves}"
+    for wave in found.waves:
+        soak = f", then {wave.soak_seconds} s soak" if wave.soak_seconds else ""
         yield (
-            f"  wave {wave['wave']} {wave['label']}: {counted(wave['size'])}, {wave['approval']}{soak};"
-            f" halts above {counted(wave['tolerated'], 'failure')}"
+            f"  wave {wave.wave} {wave.label}: {counted(wave.size)}, {wave.approval}{soak};"
+            f" halts above {counted(wave.tolerated, 'failure')}"
         )
-    yield f"  at most {counted(found['max_in_flight'])} at work at once"
-    yield from _named("on hold", found["held"], found["held_count"])
-    misfits = [f"{one['device']} ({one['reason']})" for one in found["incompatible"]]
-    yield from _named("not compatible", misfits, found["incompatible_count"])
-    for older in found["supersedes"]:
-        yield f"  supersedes rollout {older['rollout']} ({older['version']}, {older['state']}) on devices it serves"
-    for refusal in found["refusals"]:
+    yield f"  at most {counted(found.max_in_flight)} at work at once"
+    yield from _named("on hold", found.held, found.held_count)
+    misfits = [f"{one.device} ({one.reason})" for one in found.incompatible]
+    yield from _named("not compatible", misfits, found.incompatible_count)
+    for older in found.supersedes:
+        yield f"  supersedes rollout {older.rollout} ({older.version}, {older.state}) on devices it serves"
+    for refusal in found.refusals:
         yield f"  would be refused: {refusal}"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
 import click
-import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -19,7 +18,7 @@ from tidegate.cli.client import Cli
 from tidegate.cli.output import OK, REFUSED, plain
 from tidegate.cli.rollout_show import bars
 from tidegate.errors import TooMany, Unavailable
-from tidegate.wire.operator.rollouts import State
+from tidegate.wire.operator.rollouts import RolloutInfo, State
 
 ENDED = ("completed", "aborted")
 STATES = get_args(State)
@@ -55,27 +54,27 @@ def watch(cli: Cli, rollout: int, states: tuple[str, ...], interval_seconds: flo
     """
     client = cli.connect(retries=0, timeout_seconds=30)
     give_up = time.monotonic() + timeout_seconds if timeout_seconds else None
-    found: Mapping[str, Any] | None = None
+    found: RolloutInfo | None = None
     with _telling(cli) as tell:
         while True:
             try:
-                found = msgspec.to_builtins(client.rollouts.get(rollout))
+                found = client.rollouts.get(rollout)
             except (Unavailable, TooMany) as error:
                 if give_up is not None and time.monotonic() > give_up:
                     raise
                 tell(f"{error.detail}; trying again", tuple(bars(found)) if found else ())
             else:
-                tell(f"{found['state']}: {found['waiting_on']}", tuple(bars(found)))
-                if found["state"] in (*ENDED, *states):
+                tell(f"{found.state}: {found.waiting_on}", tuple(bars(found)))
+                if found.state in (*ENDED, *states):
                     break
                 if give_up is not None and time.monotonic() > give_up:
                     raise Unavailable(
-                        f"cannot wait longer: rollout {rollout} is {found['state']}. {found['waiting_on']}",
+                        f"cannot wait longer: rollout {rollout} is {found.state}. {found.waiting_on}",
                         type="still-going",
                     )
             _PAUSE.wait(interval_seconds)
-    cli.out.data(found, f"rollout {rollout} is {found['state']}")
-    return OK if found["state"] in (states or ("completed",)) else REFUSED
+    cli.out.data(found, f"rollout {rollout} is {found.state}")
+    return OK if found.state in (states or ("completed",)) else REFUSED
 
 
 @contextmanager

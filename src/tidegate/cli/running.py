@@ -6,77 +6,87 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from tidegate.cli.answers import FileWritten
 from tidegate.cli.client import Cli, pass_cli
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Noun, gives
+from tidegate.cli.names import ARTIFACT, GROUP
+from tidegate.cli.options import Slice, paged
+from tidegate.cli.output import counted, size
 from tidegate.errors import Unavailable
 from tidegate.wire.operator.common import Page
-from tidegate.wire.operator.runs import RunsDevice, RunsVersion
+from tidegate.wire.operator.runs import RunsDevice, RunsTotals, RunsVersion
 
 _SHOW = click.Choice(["all", "drifted", "withdrawn", "unreported"])
+COLUMNS = ("artifact", "running_version", "should_version", "withdrawn", "drift_since", "reported_at")
 
 
-def _narrowed(function: Callable[..., None]) -> Callable[..., None]:
+def _narrowed(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--show", type=_SHOW, default="all", show_default=True, help="Which devices."),
         click.option("--selector", default="", help='Only devices that match, such as: arch == "arm64"'),
-        click.option("--group", default="", help="Only devices of this group."),
+        click.option("--group", default="", type=GROUP, help="Only devices of this group."),
         click.option("--version", default="", help="Only where this version runs."),
-        click.option("--artifact", default="", help="Only this artifact."),
+        click.option("--artifact", default="", type=ARTIFACT, help="Only this artifact."),
     ):
         function = option(function)
     return function
 
 
-@click.group("running")
+@click.group("running", cls=Noun)
 def commands() -> None:
     """What runs where, as devices last reported."""
 
 
 @commands.command()
 @_narrowed
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
+@paged
 @pass_cli
-@gives(Page[RunsVersion])
-def versions(cli: Cli, /, **asked: Any) -> None:
+@gives(Page[RunsVersion], "running versions --artifact detector")
+def versions(cli: Cli, /, part: Slice, **asked: Any) -> None:
     """How many devices run each version."""
-    answer = cli.client.call("GET", "/v1/running", query=asked)
+    answer = part.of(cli.client.running.versions(**asked))
     cli.out.page(answer, ("artifact", "version", "devices", "drifted", "withdrawn", "published"))
-    narrowed = {name: asked[name] for name in ("artifact", "group", "selector")}
-    whole = cli.client.call("GET", "/v1/running/totals", query=narrowed)
-    cli.out.say(
-        f"of {whole['devices']} devices {whole['unreported']} have reported none; {whole['drifted']} drifted,"
-        f" {whole['withdrawn']} run a withdrawn version"
-    )
+    if not cli.out.as_json:
+        whole = cli.client.running.totals(**{name: asked[name] for name in ("artifact", "group", "selector")})
+        cli.out.say(
+            f"of {counted(whole.devices)} {whole.unreported:,} have reported none; {whole.drifted:,} drifted,"
+            f" {whole.withdrawn:,} run a withdrawn version"
+        )
 
 
 @commands.command()
 @_narrowed
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200))
-@click.option("--cursor", default="")
 @pass_cli
-@gives(Page[RunsDevice])
-def devices(cli: Cli, /, **asked: Any) -> None:
+@gives(RunsTotals, "running totals --group lab")
+def totals(cli: Cli, /, **asked: Any) -> None:
+    """Of how many devices what they run is known, and how many of them drifted."""
+    cli.out.data(cli.client.running.totals(**asked))
+
+
+@commands.command()
+@_narrowed
+@paged
+@pass_cli
+@gives(Page[RunsDevice], "running devices --show drifted")
+def devices(cli: Cli, /, part: Slice, **asked: Any) -> None:
     """What runs where, device by device."""
-    answer = cli.client.call("GET", "/v1/running/devices", query=asked)
-    cli.out.page(answer, ("device", "artifact", "running_version", "should_version", "withdrawn", "drift_since",
-                          "reported_at"))  # fmt: skip
+    cli.out.page(part.of(cli.client.running.devices(**asked)), ("device", *COLUMNS))
 
 
 @commands.command()
 @_narrowed
 @click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; else standard output.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path),
+              help="A file; else standard output.")  # fmt: skip
 @pass_cli
-@gives(FileWritten)
-def export(cli: Cli, /, format_: str, output: Path | None, **asked: Any) -> None:
+@gives(FileWritten, "running export --format jsonl --output fleet.jsonl")
+def export(cli: Cli, /, format_: Literal["csv", "jsonl"], output: Path | None, **asked: Any) -> None:
     """Everything, as CSV or JSON lines, in a stable order."""
-    pieces = cli.client.download("/v1/running/export", {**asked, "format": format_})
+    pieces = cli.client.running.export(**asked, format=format_)
     if output is None:
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -95,4 +105,4 @@ def export(cli: Cli, /, format_: str, output: Path | None, **asked: Any) -> None
         raise Unavailable(f"cannot write {output}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
-    cli.out.data({"file": str(output), "size_bytes": count}, f"wrote {output} ({count} bytes)")
+    cli.out.data(FileWritten(str(output), size_bytes=count), f"wrote {output} ({size(count)})")

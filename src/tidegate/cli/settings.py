@@ -9,19 +9,19 @@ import click
 import msgspec
 
 from tidegate.cli.client import Cli, pass_cli, read_text
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Noun, gives
 from tidegate.errors import Invalid
 from tidegate.wire.operator.settings import FleetSettings, NodeSettings
 
 
-@click.group("settings")
+@click.group("settings", cls=Noun)
 def commands() -> None:
     """What a fleet sets for itself, and the node's settings in force."""
 
 
 @commands.command()
 @pass_cli
-@gives(FleetSettings)
+@gives(FleetSettings, "settings show")
 def show(cli: Cli) -> None:
     """What the fleet has set."""
     cli.out.data(cli.client.settings.get())
@@ -29,11 +29,10 @@ def show(cli: Cli) -> None:
 
 @commands.command()
 @pass_cli
-@gives(NodeSettings)
+@gives(NodeSettings, "settings node")
 def node(cli: Cli) -> None:
     """The node's settings in force, and which of them its settings file says."""
-    found = cli.client.settings.node()
-    cli.out.page(msgspec.to_builtins(found), ("name", "value", "given", "meaning"))
+    cli.out.page(cli.client.settings.node(), ("name", "value", "given", "meaning"))
 
 
 @commands.command("set")
@@ -44,7 +43,7 @@ def node(cli: Cli) -> None:
 @click.option("--device-events-days", type=click.IntRange(1, 3650), help="How long the history of devices is kept.")
 @click.option("--node-device-events-days", is_flag=True, help="The history of devices is kept as the node says.")
 @pass_cli
-@gives(FleetSettings)
+@gives(FleetSettings, "settings set --interval-seconds 60 --four-eyes")
 def set_(
     cli: Cli, interval_seconds: int | None, four_eyes: bool | None, strategy_file: str, no_strategy: bool,
     device_events_days: int | None, node_device_events_days: bool,

@@ -8,21 +8,21 @@ import click
 import segno
 
 from tidegate.cli.client import Cli, pass_cli, read_text
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Noun, gives
 from tidegate.wire.operator.second_factor import RecoveryCodes, SecondFactor
 
 _PASSWORD = click.option("--password-file", default="", help="File with the password; else it is asked for.")
 _CODE = click.option("--code", default="", help="Code of the authenticator; else it is asked for.")
 
 
-@click.group("totp")
+@click.group("totp", cls=Noun)
 def commands() -> None:
     """One's own second factor: codes by time from an authenticator."""
 
 
 @commands.command()
 @pass_cli
-@gives(SecondFactor)
+@gives(SecondFactor, "totp status")
 def status(cli: Cli) -> None:
     """Whether there is one, and how many recovery codes are left."""
     cli.out.data(cli.client.me.get_second_factor())
@@ -31,7 +31,7 @@ def status(cli: Cli) -> None:
 @commands.command()
 @_PASSWORD
 @pass_cli
-@gives(RecoveryCodes)
+@gives(RecoveryCodes, "totp enroll")
 def enroll(cli: Cli, password_file: str) -> None:
     """Set one up: shows a QR code and the secret, asks for the first code, then shows the recovery codes, once."""
     begun = cli.client.me.begin_second_factor(password=_password(password_file))
@@ -47,7 +47,7 @@ def enroll(cli: Cli, password_file: str) -> None:
 @_PASSWORD
 @_CODE
 @pass_cli
-@gives(RecoveryCodes)
+@gives(RecoveryCodes, "totp recovery-codes")
 def recovery_codes(cli: Cli, password_file: str, code: str) -> None:
     """New recovery codes, shown this once; the old ones end."""
     _tell(cli, cli.client.me.renew_recovery_codes(password=_password(password_file), code=_code(code)))
@@ -57,7 +57,7 @@ def recovery_codes(cli: Cli, password_file: str, code: str) -> None:
 @_PASSWORD
 @_CODE
 @pass_cli
-@gives(None)
+@gives(None, "totp remove")
 def remove(cli: Cli, password_file: str, code: str) -> None:
     """Remove it; ends one's other sessions. A recovery code does in place of a code."""
     cli.client.me.remove_second_factor(password=_password(password_file), code=_code(code))

@@ -12,7 +12,7 @@ from tidegate.cli import publisher
 from tidegate.cli.answers import FileWritten, Renewed, TrustVerified
 from tidegate.cli.artifact import send_signed
 from tidegate.cli.client import Cli, pass_cli
-from tidegate.cli.output import gives
+from tidegate.cli.commands import Noun, gives
 from tidegate.errors import Invalid, NotFound, Unavailable
 from tidegate.trust.tuf.client import Client, NotServed
 from tidegate.trust.tuf.durable import write_file
@@ -20,24 +20,26 @@ from tidegate.trust.tuf.target import Policy
 from tidegate.wire.operator.trust import TrustDomain
 
 
-@click.group("trust")
+@click.group("trust", cls=Noun)
 def commands() -> None:
     """The fleet's trust domain."""
 
 
 @commands.command()
 @pass_cli
-@gives(TrustDomain)
+@gives(TrustDomain, "trust status")
 def status(cli: Cli) -> None:
     """Keys, versions and expiries, and what should be mended."""
-    answer = cli.client.call("GET", "/v1/trust")
+    answer = cli.client.trust.get()
 
     def human() -> None:
-        cli.out.fields({name: answer[name] for name in ("fleet", "root_version", "root_sha256", "anchor_sha256")})
-        cli.out.table(answer["roles"], ("role", "count", "version", "expires_at", "threshold", "location", "key_ids"))
-        cli.out.table(answer["certificates"], ("use", "subject", "not_after", "sha256"))
-        for warning in answer["warnings"]:
-            cli.out.say(f"warning: {warning['text']}")
+        cli.out.fields(
+            {name: getattr(answer, name) for name in ("fleet", "root_version", "root_sha256", "anchor_sha256")}
+        )
+        cli.out.table(answer.roles, ("role", "count", "version", "expires_at", "threshold", "location", "key_ids"))
+        cli.out.table(answer.certificates, ("use", "subject", "not_after", "sha256"))
+        for warning in answer.warnings:
+            cli.out.say(f"warning: {warning.text}")
 
     cli.out.data(answer, human)
 
@@ -45,7 +47,7 @@ def status(cli: Cli) -> None:
 @commands.command("export-root")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @pass_cli
-@gives(FileWritten)
+@gives(FileWritten, "trust export-root root.json")
 def export_root(cli: Cli, file: Path) -> None:
     """Write the current root to FILE, to be pinned into images, and show its SHA-256."""
     data = cli.client.trust.root().read()
@@ -61,7 +63,7 @@ def export_root(cli: Cli, file: Path) -> None:
 @click.option("--root", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The root that is pinned.")
 @click.argument("targets", nargs=-1)
 @pass_cli
-@gives(TrustVerified)
+@gives(TrustVerified, "trust verify --root root.json default/detector/1.4.0/descriptor.json")
 def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
     """Check the metadata that the node serves, and any TARGETS (fleet/name/version/file), as a device would."""
 
@@ -102,7 +104,7 @@ def verify(cli: Cli, root: Path, targets: tuple[str, ...]) -> None:
 @click.option("--sign", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Publisher key (PEM).")
 @click.option("--root", type=click.Path(dir_okay=False, path_type=Path), help="Trusted root, needed the first time.")
 @pass_cli
-@gives(Renewed)
+@gives(Renewed, "trust renew --sign publisher.pem")
 def renew(cli: Cli, sign: Path, root: Path | None) -> None:
     """Sign publisher and bins again where the key is: before they expire, and after a node was restored."""
     key, view = publisher.load_key(sign), publisher.open_view(cli, root)

@@ -16,7 +16,6 @@ from tidegate import problems
 from tidegate.errors import (
     Conflict,
     Defect,
-    FieldError,
     Invalid,
     MethodNotAllowed,
     TidegateError,
@@ -24,7 +23,7 @@ from tidegate.errors import (
     Unauthenticated,
     Unavailable,
 )
-from tidegate.problems import status_of
+from tidegate.problems import invalid_from, status_of
 from tidegate.wire.problem import PROBLEM_JSON, Problem
 
 __all__ = ["headers_of", "invalid_from", "problem_of", "refuse_nul", "respond", "status_of", "understood"]
@@ -32,9 +31,6 @@ __all__ = ["headers_of", "invalid_from", "problem_of", "refuse_nul", "respond", 
 log = structlog.get_logger()
 
 
-_SPOKEN = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
-_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
-_FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>[^`]*)`")
 # An even number of backslashes before it are backslashes themselves.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _JSON = msgspec.json.Encoder()
@@ -116,48 +112,3 @@ def refuse_nul(body: bytes) -> None:
     """
     if b"\\u0000" in body and _NUL.search(body):
         raise Invalid("cannot accept the body: text must not contain the character U+0000")
-
-
-#: What the wire's patterns mean, for people; a pattern that is not here is shown as it is.
-_PATTERNS = {
-    "^[a-z0-9][a-z0-9._-]{0,62}$": "1 to 63 lower-case letters, digits, '.', '_' or '-', the first a letter or digit",
-    "^[a-z0-9][a-z0-9._-]{0,127}$": "1 to 128 lower-case letters, digits, '.', '_' or '-', the first a letter or digit",
-    "^[a-z0-9][a-z0-9-]{0,62}$": "1 to 63 lower-case letters, digits or '-', the first a letter or digit",
-    "^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$": "1 to 128 letters, digits, '.', '_', '+', '-', the first a letter or digit",
-    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
-    "^[0-9a-f]{32}$": "32 hexadecimal digits in lower case",
-}
-_MATCHING = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$", re.DOTALL)
-
-
-def _in_words(rule: str) -> str:
-    """msgspec's rule as a person reads it."""
-    said = _MATCHING.match(rule.strip())
-    if said is not None:
-        pattern = said["pattern"].replace("\\\\", "\\").removesuffix(r"(?!\n)")
-        if pattern in _PATTERNS:
-            return f"must be {_PATTERNS[pattern]}"
-    return rule[:1].lower() + rule[1:]
-
-
-def invalid_from(error: msgspec.ValidationError, what: str) -> Invalid:
-    """msgspec's refusal, with its path as a JSON pointer; `what` is "body" or "query"."""
-    text = str(error)
-    spoken = _SPOKEN.search(text)
-    rule = text[: spoken.start()] if spoken else text
-    parts = [m["name"] or m["index"] for m in _STEP.finditer(spoken["path"])] if spoken else []
-    # A value inside a map is told as [...]: the pointer then ends at the map.
-    if "..." in parts:
-        parts = parts[: parts.index("...")]
-    field = _FIELD.match(rule)
-    if field:
-        parts.append(field["field"])
-    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
-    if field:
-        rule = "is unknown" if "unknown" in rule else "is missing"
-        return Invalid(f"cannot accept the {what}: {pointer} {rule}", (FieldError(pointer, rule),))
-    rule = _in_words(rule)
-    if pointer and rule.startswith("must "):
-        return Invalid(f"cannot accept the {what}: {pointer} {rule}", (FieldError(pointer, rule),))
-    where = f" at {pointer}" if pointer else ""
-    return Invalid(f"cannot accept the {what}: {rule}{where}", (FieldError(pointer, rule),))
