@@ -51,7 +51,7 @@ def test_a_device_enrolls_there_and_the_printed_command_leads_there(service: Ser
         input=minted["secret"], capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert _operator(service).call("GET", "/v1/devices/boat-1")["name"] == "boat-1"
+    assert _operator(service).call("GET", "/v1/devices/boat-1")["device"]["state"] == "active"
 
 
 def test_nothing_of_the_operators_answers_there(service: Service) -> None:
