@@ -127,7 +127,7 @@ def _show(visit: Visit, rollout_id: RolloutId, problem: TidegateError | None = N
             "abort_why": _abort_why(rollout.verbs),
             "why_short": _why_short,
             "entry_look": entry_look,
-            "done": acts.done,
+            "act_words": acts.done,
             "probe_words": probe_words,
             "state_words": waves.state_words,
             "failures": waves.failures(rollout),
