@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import sqlite3
+import stat
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tidegate.control import settings
-from tidegate.control.services.examination import examine
+from tidegate.clock import SystemClock
+from tidegate.control import app, settings
+from tidegate.control.services.examination import Finding, examine
+from tidegate.errors import Conflict, Unavailable
 from tidegate.testing import live
 from tidegate.testing.clock import FakeClock
 from tidegate.testing.live import LiveNode
@@ -116,3 +124,71 @@ def test_certificates_and_a_clock_that_went_back(node: LiveNode) -> None:
     assert at(now - timedelta(days=2))["clock"][0].level == "error"
     later = at(now + timedelta(days=4000))["certificates"]
     assert {one.level for one in later} >= {"error"}
+
+
+def _errors(chosen: settings.Settings) -> dict[str, Finding]:
+    found = list(examine(chosen, SystemClock()))
+    assert all(one.next for one in found if one.level != "ok"), found
+    return {one.check: one for one in found if one.level == "error"}
+
+
+def test_what_is_far_away_is_told_with_what_to_do(node: LiveNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings.load(node.data_dir / "tidegate.toml")
+    away = msgspec.structs.replace(chosen, database_url="postgresql://u@127.0.0.1:1/x")
+    assert "Connection refused" in _errors(away)["database"].said
+    lost = msgspec.structs.replace(away, database_password_file=node.data_dir / "nothing")
+    assert "database_password_file" in _errors(lost)["settings"].said
+    store = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "x",
+             "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a secret of the store"}  # fmt: skip
+    for name, value in store.items():
+        monkeypatch.setenv(name, value)
+    found = _errors(msgspec.structs.replace(chosen, blob_url="s3://bucket/prefix"))
+    assert set(found) == {"blobs"}
+    assert "nothing listens at AWS_ENDPOINT_URL" in found["blobs"].said
+    assert "EnvironmentFile" in found["blobs"].next
+    assert not any(secret in str(found) for secret in ("a secret of the store", "somebody"))
+
+
+def test_a_database_of_a_newer_program_is_not_to_be_brought_up_to_date(node: LiveNode) -> None:
+    with contextlib.closing(sqlite3.connect(node.data_dir / "tidegate.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    chosen = settings.load(node.data_dir / "tidegate.toml")
+    found = _errors(chosen)
+    assert "newer program" in found["database"].said
+    assert "backup" in found["database"].next
+    with pytest.raises(Conflict, match="a newer program wrote it; install that one, or restore the backup"):
+        app.build(chosen)
+
+
+def test_a_database_that_is_none_is_said_to_whoever_starts_the_node(node: LiveNode) -> None:
+    (node.data_dir / "tidegate.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(Unavailable, match=r"^cannot use the database: file is not a database; see tidegate doctor"):
+        app.build(settings.load(node.data_dir / "tidegate.toml"))
+
+
+def test_somebody_else_than_the_node_is_told_so(node: LiveNode) -> None:
+    chosen = settings.load(node.data_dir / "tidegate.toml")
+    with _as_somebody_else(node.data_dir / "keys"):
+        found = _errors(chosen)
+    assert "key-files" in found
+    assert found["key-files"].next == "run this as the user that the node runs as"
+
+
+@contextlib.contextmanager
+def _as_somebody_else(folder: Path) -> Iterator[None]:
+    """As who may not look into `folder`; root may look everywhere, so it is nobody meanwhile."""
+    parents = [path for path in folder.parents if path.stat().st_mode & 0o005 != 0o005]
+    modes = {path: path.stat().st_mode for path in [folder, *parents]}
+    try:
+        for path in parents:
+            path.chmod(modes[path] | 0o005)
+        folder.chmod(0o600)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        for path, mode in modes.items():
+            path.chmod(stat.S_IMODE(mode))

@@ -37,6 +37,11 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 SOON = timedelta(days=14)
 _KEY_MAX_BYTES = 64 << 10
 _DOCTOR = Actor("system", "doctor")
+_AS_THE_NODE = "run this as the user that the node runs as"
+_BUCKET_NEXT = (
+    "see that bucket and store are there; run this with the AWS_… of the node's environment: set -a; . its"
+    " EnvironmentFile; set +a"
+)
 #: What makes a warning of the trust domain one that stops updates or connections.
 _SERIOUS = frozenset({"expired", "certificate-expired"})
 _SIGN_AGAIN = "tidegate serve signs online roles again by itself; the others: tidegate trust renew, or a ceremony"
@@ -58,18 +63,23 @@ class Finding:
 
 def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Everything that can be told without asking the network."""
-    yield from _folder(settings.data_dir)
-    yield from _keys(settings)
-    if not settings.data_dir.is_dir():
+    yield from _attempt("data-folder", _AS_THE_NODE, lambda: _folder(settings.data_dir))
+    yield from _attempt("key-files", _AS_THE_NODE, lambda: _keys(settings))
+    if not os.access(settings.data_dir, os.R_OK | os.X_OK):
         return
-    node = Node(
-        db=open_database(settings), blobs=open_blobs(settings), keyring=Keyring(settings.data_dir), hub=Hub(),
-        settings=settings, clock=clock,
-    )  # fmt: skip
+    try:
+        node = Node(
+            db=open_database(settings), blobs=open_blobs(settings), keyring=Keyring(settings.data_dir), hub=Hub(),
+            settings=settings, clock=clock,
+        )  # fmt: skip
+    except TidegateError as error:
+        yield Finding("settings", "error", error.detail, "mend the file that it names, or the setting, and look again")
+        return
     try:
         yield from _attempt("disk", "see that the data folder can be read", lambda: _space(node))
         yield from _database(node)
-        yield from _attempt("blobs", "see that the blob store can be reached and written to", lambda: _blobs(node))
+        remedy = _BUCKET_NEXT if settings.blob_url else "see that the folder blobs is there and can be written"
+        yield from _attempt("blobs", remedy, lambda: _blobs(node))
     finally:
         node.db.dispose()
 
@@ -93,9 +103,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
     if not folder.is_dir():
         yield Finding("data-folder", "error", f"there is no folder {folder}", "make a node with tidegate init")
     elif not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding(
-            "data-folder", "error", f"{folder} cannot be written", "run this as the user that the node runs as"
-        )
+        yield Finding("data-folder", "error", f"{folder} cannot be written", _AS_THE_NODE)
     else:
         yield Finding("data-folder", "ok", f"{folder} is there and can be written")
 
@@ -109,20 +117,23 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     ]
     open_to_others, unreadable, count = [], [], 0
     for path in dict.fromkeys(found):
-        if not path.is_file() or path.stat().st_size > _KEY_MAX_BYTES:
-            continue
         try:
+            found_as = path.stat()
+            if not stat.S_ISREG(found_as.st_mode) or found_as.st_size > _KEY_MAX_BYTES:
+                continue
             private = path.suffix == ".key" or b"PRIVATE KEY" in path.read_bytes()
+        except FileNotFoundError:
+            continue  # the seal key, told where secrets are opened
         except OSError:
             unreadable.append(path)
             continue
         count += private
-        if private and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if private and stat.S_IMODE(found_as.st_mode) & 0o077:
             open_to_others.append(path)
     for path in open_to_others:
         yield Finding("key-files", "error", f"{path} can be read by others than its owner", f"chmod 600 {path}")
     for path in unreadable:
-        yield Finding("key-files", "error", f"{path} cannot be read", "run this as the user that the node runs as")
+        yield Finding("key-files", "error", f"{path} cannot be read", _AS_THE_NODE)
     if not open_to_others and not unreadable:
         yield Finding("key-files", "ok", f"{count} private keys, each for its owner alone")
 
@@ -156,10 +167,15 @@ def _schema(node: Node) -> Iterator[Finding]:
     at, newest = migrations.current(node.db), migrations.newest()
     if at is None:
         yield Finding("database", "error", "the database holds no node", "make one with tidegate init")
+    elif not migrations.is_known(at):
+        yield Finding(
+            "database", "error", f"a newer program wrote the database: its schema is at {at}, this one knows {newest}",
+            "install the program that wrote it, or restore the backup from before the upgrade",
+        )  # fmt: skip
     elif at != newest:
         yield Finding(
             "database", "warning", f"the schema is at {at}, this program works with {newest}",
-            "tidegate serve brings an older one up to date; for a newer one install the program that wrote it",
+            "start the node: tidegate serve brings it up to date",
         )  # fmt: skip
     else:
         yield Finding("database", "ok", f"reachable, its schema is current ({at})")

@@ -7,6 +7,7 @@ power cut. PostgreSQL runs READ COMMITTED with row locks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,16 @@ from tidegate.errors import TidegateError
 BUSY_SECONDS = 15
 #: PostgreSQL ends a statement that takes longer: no one question stops everybody else's.
 STATEMENT_SECONDS = 120
+
+#: A server whose machine went away says nothing more: the system's own limits are minutes and hours.
+_WAITS = {
+    "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
+    "connect_timeout": 10,
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 
 
 class Database:
@@ -102,9 +113,8 @@ def _sqlite(url: sa.URL) -> Engine:
 
 
 def _postgresql(url: sa.URL, pool_size: int) -> Engine:
-    limit = {"options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}"}
     return sa.create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=10, connect_args=limit
+        url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=10, connect_args=_WAITS
     )
 
 
@@ -133,6 +143,14 @@ def for_update(statement: sa.Select[Any], *, skip_locked: bool = False) -> sa.Se
 def for_share(statement: sa.Select[Any]) -> sa.Select[Any]:
     """Keep the rows read as they are until the transaction ends; many may do so at once. Nothing on SQLite."""
     return statement.with_for_update(read=True)
+
+
+def numbers(tx: Connection, values: Sequence[int]) -> sa.ColumnElement[int]:
+    """A column of these numbers, in their order, to select from: one parameter, however many they are."""
+    if tx.dialect.name == "sqlite":
+        return sa.func.json_each(json.dumps(values)).table_valued(sa.column("value", sa.BigInteger)).c.value
+    listed = sa.cast(list(values), postgresql.ARRAY(sa.BigInteger))
+    return sa.func.unnest(listed).table_valued(sa.column("value", sa.BigInteger)).c.value
 
 
 def upsert(
