@@ -77,10 +77,11 @@ def upload_discard(cli: Cli, upload_id: str) -> None:
 @click.argument("name", type=ARTIFACT)
 @click.argument("version")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--kind", type=click.Choice(["model", "config"]), default="model", show_default=True)
+@click.option("--kind", type=click.Choice(["model", "config"]), default="model", show_default=True,
+              help="What the file is.")  # fmt: skip
 @click.option("--framework", default="", help="Of a model: onnx, tensorrt, tflite, pytorch, gguf, …")
 @click.option("--license", "license_", default="", help="Of a model.")
-@click.option("--description", default="")
+@click.option("--description", default="", help="Of a model: a few words for people.")
 @click.option(
     "--manifest", type=click.Path(dir_okay=False, path_type=Path), help="The whole manifest as a JSON file instead."
 )

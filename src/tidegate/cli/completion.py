@@ -20,7 +20,7 @@ _WHERE = {
 @click.command("completion", cls=Leaf)
 @click.argument("shell", type=click.Choice(sorted(_WHERE)))
 @pass_cli
-@gives(None, 'eval "$(tidegate completion bash)"')
+@gives(None, "completion bash")
 def commands(cli: Cli, shell: str) -> None:
     """Print the completion script of a shell.
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from itertools import islice
 from typing import Any
 
 import click
@@ -28,6 +29,9 @@ _MODULES = {
     "trust": "trust", "user": "user", "whoami": "login",
 }  # fmt: skip
 
+#: No command has an option of its own with one of these names.
+_ANYWHERE = ("--url", "--ca", "--key-file", "--context", "--fleet", "--json")
+
 
 class _Commands(Noun):
     """A module has one group `commands`, or several commands in `COMMANDS`."""
@@ -43,11 +47,18 @@ class _Commands(Noun):
         return found if isinstance(found, click.Command) else None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """`--json` may stand anywhere on the line."""
+        """The options that all commands share may stand anywhere on the line."""
         own = args[: args.index("--")] if "--" in args else args
-        if "--json" in own:
-            args = ["--json", *[one for one in own if one != "--json"], *args[len(own) :]]
-        return super().parse_args(ctx, args)
+        shared = {option: isinstance(param, click.Option) and param.is_flag for param in self.params
+                  for option in param.opts if option in _ANYWHERE}  # fmt: skip
+        front, rest, given = [], [], iter(own)
+        for one in given:
+            option, _, value = one.partition("=")
+            if option not in shared:
+                rest.append(one)
+            else:
+                front += [one] if shared[option] or value else [one, *islice(given, 1)]
+        return super().parse_args(ctx, [*front, *rest, *args[len(own) :]])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -75,10 +86,12 @@ class _Commands(Noun):
 @click.option("--key-file", default="", envvar="TIDEGATE_KEY_FILE", help="File with an API key; else the last login.")
 @click.option("--context", default="", envvar="TIDEGATE_CONTEXT", help="A node signed in to; else the last one.")
 @click.option("--fleet", default="", envvar="TIDEGATE_FLEET", help="The fleet that is meant; else default.")
-@click.option("--json", "as_json", is_flag=True, help="Answers as JSON on standard output; may stand anywhere.")
+@click.option("--json", "as_json", is_flag=True, help="Answers as JSON on standard output.")
 @click.pass_context
 def program(ctx: click.Context, url: str, ca_file: str, key_file: str, context: str, fleet: str, as_json: bool) -> None:
     """Signed software for fleets of edge devices, in widening waves.
+
+    The options below may stand anywhere on the line.
 
     Exit codes: 0 done, 1 refused, 2 usage, 3 not found, 4 permission, 5 unavailable, 6 untrusted, 70 our own error,
     130 interrupted.

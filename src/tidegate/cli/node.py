@@ -39,7 +39,8 @@ def _with_settings(command: click.Command) -> click.Command:
 
 
 @click.command(cls=Leaf)
-@click.option("--data-dir", default=default_data_dir, show_default="/var/lib/tidegate, or below the home folder")
+@click.option("--data-dir", default=default_data_dir, show_default="/var/lib/tidegate, or below the home folder",
+              help="Where all of the node lives; made when it is not there.")  # fmt: skip
 @click.option("--admin", default="admin", show_default=True, help="Name of the first operator.")
 @click.option("--admin-password-file", default="", help="File with their password; else one is made and shown once.")
 @pass_cli

@@ -40,7 +40,7 @@ def status(cli: Cli) -> None:
 @commands.command()
 @click.option("--channel", is_flag=True, help="Of the device channel instead of the operator API.")
 @pass_cli
-@gives(dict, "node openapi > tidegate.json")
+@gives(dict, "node openapi")
 def openapi(cli: Cli, channel: bool) -> None:
     """Print the OpenAPI document of this node, as JSON in any case."""
     found = cli.client.node.device_openapi() if channel else cli.client.node.openapi()

@@ -271,7 +271,8 @@ def approve(cli: Cli, rollout: int, reason: str) -> None:
 
 @commands.command()
 @click.argument("rollout", type=ROLLOUT)
-@click.option("--policy", type=click.Choice(["keep", "revert"]), default="keep", show_default=True)
+@click.option("--policy", type=click.Choice(["keep", "revert"]), default="keep", show_default=True,
+              help="What happens to devices that have the version.")  # fmt: skip
 @click.option("--reason", default="", help="Goes to the audit log.")
 @click.option("--yes", is_flag=True, help="Abort without asking.")
 @pass_cli

@@ -31,7 +31,13 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What `rollout watch` takes and every command with `--watch`."""
     for option in (
         click.option("--timeout-seconds", default=0.0, help="Give up watching after this long; 0: never."),
-        click.option("--interval-seconds", default=2.0, show_default=True, type=click.FloatRange(0.2, 60)),
+        click.option(
+            "--interval-seconds",
+            default=2.0,
+            show_default=True,
+            type=click.FloatRange(0.2, 60),
+            help="Between two looks.",
+        ),
         click.option(
             "--until",
             "states",

@@ -79,7 +79,8 @@ def devices(cli: Cli, /, part: Slice, **asked: Any) -> None:
 
 @commands.command()
 @_narrowed
-@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--format", "format_", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True,
+              help="Of the file.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path),
               help="A file; else standard output.")  # fmt: skip
 @pass_cli
