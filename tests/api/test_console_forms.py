@@ -14,11 +14,15 @@ from tidegate.control.console import app as console_app
 from tidegate.control.console import cookies
 from tidegate.control.console.handlers.new_rollout import Typed, request_of
 from tidegate.control.console.strategy_form import fields_of
-from tidegate.control.domain.access import EVERY_FLEET, Grant
+from tidegate.control.domain.access import EVERY_FLEET, Grant, Scope
+from tidegate.control.domain.rollouts.model import Verb
 from tidegate.control.domain.rollouts.strategy import parse_strategy
-from tidegate.control.services import fleet_settings, people, sessions
+from tidegate.control.services import api_keys, devices, fleet_settings, holds, people, rollouts, sessions
+from tidegate.control.services.holds import HeldFleet
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant
+from tidegate.control.services.rollouts import NewRollout, Target
+from tidegate.control.services.rollouts.planning import plan_all
 from tidegate.control.store import engine
 from tidegate.control.store import people as people_store
 from tidegate.testing.asgi import Answer, Client
@@ -41,6 +45,16 @@ class Person:
             "cookie": f"{cookies.SESSION_COOKIE}={begun.session_secret}; {cookies.CSRF_COOKIE}={self._csrf}",
             "content-type": "application/x-www-form-urlencoded",
         }
+
+        self._scope = sessions.scope_in(node, begun.operator.identity(), "default")
+        self._node = node
+
+    def with_a_key(self) -> Scope:
+        """What an API key of theirs acts with."""
+        made = api_keys.create_api_key(
+            self._scope, self._node, name="ci", role="operator", every_fleet=False, expires_days=None
+        )
+        return sessions.scope_in(self._node, sessions.authenticate(self._node, f"Bearer {made[1]}"), "default")
 
     def look(self, path: str) -> str:
         answer = self._client.request("GET", path, headers=self._headers)
@@ -135,3 +149,103 @@ def test_roles_from_sign_on_are_shown_as_such_and_cannot_be_set(node: Node) -> N
     own = person.look("/users/ona")
     assert "from sign-on" not in own
     assert "Set roles of ona" in own
+
+
+def rolling(node: Node, approval: str = "auto", scope: Scope | None = None) -> int:
+    """A rollout to four devices in two waves."""
+    scope = scope or admin_scope(node)
+    catalog(node, scope, "model", "1")
+    enroll(node, scope, ["d1", "d2", "d3", "d4"])
+    strategy = {"waves": [{"percent": 50, "approval": approval}, {"percent": 100}]}
+    made = rollouts.create_rollout(
+        scope, node, NewRollout(artifact="model", version="1", target=Target(everyone=True), strategy=strategy)
+    )
+    plan_all(node)
+    return made.id
+
+
+def command(node: Node, rollout: int, verb: Verb) -> None:
+    rollouts.command_rollout(admin_scope(node), node, rollout, verb, reason="somebody else")
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("begun", "verb", "meanwhile"),
+    [
+        ("auto", "halt", [Verb.HALT, Verb.RESUME]),
+        ("manual", "approve", [Verb.HALT, Verb.RESUME]),
+        ("halted", "resume", [Verb.RESUME, Verb.HALT]),
+        ("auto", "abort", [Verb.HALT]),
+    ],
+)
+def test_what_was_said_of_another_state_of_the_rollout_is_refused(
+    node: Node, begun: str, verb: str, meanwhile: list[Verb]
+) -> None:
+    """The verb is possible again, but the counts that the person confirmed are those of before."""
+    rollout = rolling(node, "auto" if begun == "halted" else begun)
+    if begun == "halted":
+        command(node, rollout, Verb.HALT)
+    person = Person(node, "ona", "admin")
+    page = f"/rollouts/{rollout}" + ("/abort" if verb == "abort" else "")
+    typed = {"reason": "what I typed", "policy": "keep", "confirm": "model"}
+    seen = values(person.look(page), "generation")[0]
+    for one in meanwhile:
+        command(node, rollout, one)
+    before = rollouts.get_rollout(admin_scope(node), node, rollout).state
+    refused = person.send(f"/rollouts/{rollout}/{verb}", generation=seen, **typed)
+    assert refused.status == 409
+    assert b"it changed since you looked; look again" in refused.body
+    assert rollouts.get_rollout(admin_scope(node), node, rollout).state == before
+    if verb == "abort":
+        assert b"what I typed" in refused.body
+    again = values(refused.body.decode(), "generation")[0]
+    assert person.send(f"/rollouts/{rollout}/{verb}", generation=again, **typed).status == 303
+
+
+@on_sqlite
+def test_a_sheet_of_a_device_that_was_enrolled_anew_decommissions_nothing(node: Node) -> None:
+    enroll(node, admin_scope(node), ["d1"])
+    person = Person(node, "ona", "admin")
+    seen = values(person.look("/devices/d1"), "enrolled_at")[0]
+    devices.decommission(admin_scope(node), node, "d1")
+    enroll(node, admin_scope(node), ["d1"])
+    refused = person.send("/devices/d1/decommission", confirm="d1", enrolled_at=seen)
+    assert refused.status == 409
+    assert b"it was enrolled anew since you looked" in refused.body
+    assert devices.get(admin_scope(node), node, "d1").view.device.active
+    again = values(refused.body.decode(), "enrolled_at")[0]
+    assert person.send("/devices/d1/decommission", confirm="d1", enrolled_at=again).status == 303
+
+
+@on_sqlite
+def test_a_freeze_of_somebody_else_is_neither_replaced_nor_released_unseen(node: Node) -> None:
+    scope = admin_scope(node)
+    person = Person(node, "ona", "admin")
+    seen = values(person.look("/freeze"), "seen")[0]
+    holds.hold(scope, node, HeldFleet(), "fire in hall 2")
+    refused = person.send("/freeze", reason="stocktaking", hours="1", seen=seen)
+    assert refused.status == 409
+    assert b"it is held now: fire in hall 2; look again" in refused.body
+    seen = values(person.look("/freeze"), "seen")[0]
+    holds.hold(scope, node, HeldFleet(), "fire in hall 3")
+    assert person.send("/freeze/release", seen=seen).status == 409
+    found = holds.freeze(scope, node)
+    assert found is not None
+    assert found.reason == "fire in hall 3"
+    assert person.send("/freeze/release", seen=found.mark).status == 303
+    assert holds.freeze(scope, node) is None
+
+
+@on_sqlite
+def test_four_eyes_name_the_reason_at_the_dashed_button_for_ones_own_key_too(node: Node) -> None:
+    settle(node, four_eyes=True)
+    ona, mia = Person(node, "ona", "admin"), Person(node, "mia", "approver")
+    rollout = rolling(node, "manual", ona.with_a_key())
+    page = ona.look(f"/rollouts/{rollout}")
+    assert re.search(r'aria-disabled="true" aria-describedby="why-approve">.*?Approve wave 1', page)
+    assert "Approve: you, or an API key of yours, created it; four_eyes asks for another person" in page
+    refused = ona.send(f"/rollouts/{rollout}/approve", generation=1)
+    assert refused.status == 403
+    assert b"four_eyes asks for another person" in refused.body
+    seen = values(mia.look(f"/rollouts/{rollout}"), "generation")[0]
+    assert mia.send(f"/rollouts/{rollout}/approve", generation=seen).status == 303

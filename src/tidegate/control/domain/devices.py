@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +36,11 @@ class Hold:
 
     reason: str
     until: datetime | None = None
+
+    @property
+    def mark(self) -> str:
+        """Tells this hold from another one that replaced it."""
+        return hashlib.sha256(f"{self.until}\0{self.reason}".encode()).hexdigest()[:16]
 
     def in_force(self, now: datetime) -> bool:
         return self.until is None or now < self.until

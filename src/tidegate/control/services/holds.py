@@ -39,16 +39,22 @@ class HeldFleet:
 Subject = HeldDevice | HeldGroup | HeldFleet
 
 
-def hold(scope: Scope, node: Node, subject: Subject, reason: str, until: datetime | None = None) -> Hold:
+def hold(
+    scope: Scope, node: Node, subject: Subject, reason: str, until: datetime | None = None, *, seen: str | None = None
+) -> Hold:
     """Hold `subject` for `reason` until `until` (None: until released); a new hold replaces the old one.
+
+    Args:
+        seen: when given, the mark of the hold that the operator saw, empty for none.
 
     Raises:
         Invalid: no reason, or an end that has passed.
-        NotFound, Conflict: no such device or group; the device is decommissioned.
+        NotFound, Conflict: no such device or group; the device is decommissioned; it is held otherwise than `seen`.
     """
     scope.require(_permission(subject))
     with node.db.write() as tx:
         wanted = new_hold(reason, until, engine.now(tx))
+        _check_seen(tx, scope, subject, seen, "hold")
         touched = _set(tx, scope, subject, wanted)
         data = {"reason": wanted.reason, "until": until.isoformat() if until else None}
         audit.record(tx, scope, action=f"{_noun(subject)}.hold", subject=_name(scope, subject), data=data)
@@ -56,19 +62,36 @@ def hold(scope: Scope, node: Node, subject: Subject, reason: str, until: datetim
     return wanted
 
 
-def release(scope: Scope, node: Node, subject: Subject) -> None:
+def release(scope: Scope, node: Node, subject: Subject, *, seen: str | None = None) -> None:
     """End the hold.
 
+    Args:
+        seen: when given, the mark of the hold that the operator saw.
+
     Raises:
-        Conflict: it is not held.
+        Conflict: it is not held, or otherwise than `seen`.
     """
     scope.require(_permission(subject))
     with node.db.write() as tx:
+        _check_seen(tx, scope, subject, seen, "release")
         if _current(tx, scope, subject) is None:
             raise Conflict(f"cannot release {_name(scope, subject)}: it is not held")
         touched = _set(tx, scope, subject, None)
         audit.record(tx, scope, action=f"{_noun(subject)}.release", subject=_name(scope, subject))
     node.hub.nudge("devices", scope.fleet_id, touched)
+
+
+def _check_seen(tx: Connection, scope: Scope, subject: Subject, seen: str | None, what: str) -> None:
+    if seen is None:
+        return
+    current = _current(tx, scope, subject)
+    in_force = current is not None and current.in_force(engine.now(tx))
+    if seen != (current.mark if current is not None and in_force else ""):
+        now = f"it is held now: {current.reason}" if current is not None and in_force else "it is not held any more"
+        raise Conflict(
+            f"cannot {what} {_name(scope, subject)}: since you looked somebody changed that, {now}; look again",
+            type="generation-changed",
+        )
 
 
 def expire(node: Node) -> int:

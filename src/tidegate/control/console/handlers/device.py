@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from urllib.parse import quote
 
 from tidegate.control.console import words
@@ -142,10 +143,19 @@ def decommission(visit: Visit) -> Outcome:
     try:
         if visit.text("confirm") != name:
             raise wrong("confirm", f"must be the device's name, {name}")
-        devices.decommission(visit.scope, visit.node, name, stop_workloads=visit.ticked("stop_workloads"))
+        stop, seen = visit.ticked("stop_workloads"), _enrolled_at(visit.text("enrolled_at"))
+        devices.decommission(visit.scope, visit.node, name, stop_workloads=stop, enrolled_at=seen)
     except Refused as error:
         return _show(visit, name, error)
     return Go(f"/devices/{quote(name)}", "decommissioned")
+
+
+def _enrolled_at(text: str) -> datetime:
+    """Which enrollment of the name the sheet spoke of."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise wrong("enrolled_at", "must be as the page gave it; load it again") from error
 
 
 PAGES = (

@@ -42,15 +42,20 @@ def _show(visit: Visit, problem: TidegateError | None = None) -> Show:
 
 def freeze(visit: Visit) -> Outcome:
     try:
-        holds.hold(visit.scope, visit.node, HeldFleet(), visit.text("reason"), hold_until(visit))
+        holds.hold(visit.scope, visit.node, HeldFleet(), visit.text("reason"), hold_until(visit), seen=_seen(visit))
     except Refused as error:
         return _show(visit, error)
     return Go("/freeze", "frozen")
 
 
+def _seen(visit: Visit) -> str:
+    """The mark of the freeze that the form spoke of; empty: there was none."""
+    return visit.text("seen")
+
+
 def release(visit: Visit) -> Outcome:
     try:
-        holds.release(visit.scope, visit.node, HeldFleet())
+        holds.release(visit.scope, visit.node, HeldFleet(), seen=_seen(visit))
     except Refused as error:
         return _show(visit, error)
     return Go("/freeze", "thawed")
