@@ -3,6 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# A registry that stumbles is asked again, one that hangs is not waited for.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --timeout 30
+# One that was begun without the package python3-venv has no pip: it is made anew.
+define NEW_VENV
+$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+  test -n "$(PYTHON)" || { echo "cannot find python3: install it with 'apt-get install -y python3 python3-venv'"; exit 1; }; \
+  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cannot use $(PYTHON): Python 3.11 or newer is needed; name one with 'make PYTHON=/path/to/python3'"; exit 1; }; \
+  $(PYTHON) -m venv --clear $(VENV) || { echo "cannot create a virtual environment: install it with 'apt-get install -y python3-venv'"; exit 1; }; }
+endef
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast coverage check fix bench docs client schemathesis lock migration system clean
 
@@ -10,22 +19,22 @@ help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/demo.done: requirements/run.txt requirements/demo.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot create a virtual environment: install it with 'apt-get install -y python3-venv'"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(NEW_VENV)
+	$(PIP) --require-hashes -r requirements/demo.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot create a virtual environment: install it with 'apt-get install -y python3-venv'"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(NEW_VENV)
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.done
 
 demo: $(VENV)/demo.done ## the main job: a node, twelve agents, real models, three rollouts, a self-halt (ARGS=--once to exit)
 	@$(BIN)/python -m compileall -q src/tidegate  # dozens of processes start; where PYTHONDONTWRITEBYTECODE is set, each would compile everything again
 	$(BIN)/python -m tidegate.testing.demo $(ARGS)
 
-system: ## install what the tests need from the system (PostgreSQL, Chromium, nginx)
+system: ## install what the tests need from the system (PostgreSQL, Chromium, nginx and more)
 	@./deploy/test-system.sh
 
 test: system $(VENV)/dev.done ## every test, after installing what it needs
@@ -63,7 +72,7 @@ client: $(VENV)/dev.done ## write the Python client's calls from the table of op
 	$(BIN)/python -m tidegate.testing.client_code
 
 lock: $(VENV)/dev.done ## resolve current releases into hash-locked requirement files
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@test -x $(BIN)/uv || $(PIP) uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra server --extra agent pyproject.toml requirements/build.in -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/run.txt --extra server --extra agent --extra demo pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -c requirements/demo.txt --extra server --extra agent --extra demo --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt

@@ -50,5 +50,11 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   "${as_root[@]}" chmod 755 /usr/sbin/policy-rc.d
   trap '"${as_root[@]}" rm -f /usr/sbin/policy-rc.d' EXIT
 fi
-"${as_root[@]}" apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+# A mirror that stumbles is asked again, one that hangs is not waited for: each attempt and their number are bounded.
+patient=(-o Acquire::Retries=4 -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 -o DPkg::Lock::Timeout=120)
+"${as_root[@]}" apt-get "${patient[@]}" update -q ||
+  echo "not every package list could be fetched; going on with those that are there" >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${patient[@]}" install -q -y --no-install-recommends "${missing[@]}" || {
+  echo "cannot install ${missing[*]}: see above what apt-get says; nothing of it is kept half, run this again" >&2
+  exit 1
+}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tidegate.testing.live import LiveNode
 
-CHROMIUM = "/usr/bin/chromium"
+#: As Debian, Ubuntu and its makers call it; deploy/test-system.sh looks for the same names.
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name)) is not None), "/usr/bin/chromium")
 #: What Chromium needs to run headless, as root too, and without asking anybody anything.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
