@@ -16,11 +16,12 @@ from tidegate.errors import Refused, TidegateError
 #: What settings are about, by how their names begin; the last takes every other.
 SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Addresses", ("console_", "device_bind", "channel_", "metrics_", "enroll_")),
+    ("Devices", ("trust_domain", "interval_", "certificate_", "renewal_", "max_held")),
     ("Storage", ("data_dir", "database_", "blob_", "upload_", "disk_", "seal_key")),
     ("People", ("four_eyes", "totp_", "oidc", "session")),
     ("Keeping", ("device_events_", "idempotency_", "old_metadata_", "log_bundles_")),
     ("Log", ("log_",)),
-    ("Devices", ("",)),
+    ("Others", ("",)),
 )
 
 
