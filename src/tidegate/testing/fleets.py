@@ -28,6 +28,7 @@ from tidegate.control.store.schema import devices as device_table
 from tidegate.control.store.schema import fleets as fleet_table
 from tidegate.ids import DeviceId, GroupId
 from tidegate.testing.fleet import catalog
+from tidegate.testing.furnished import furnish
 from tidegate.testing.played import Played, play
 
 INTERVAL_SECONDS = 86_400
@@ -70,6 +71,7 @@ def fill(node: Node, scope: Scope, wanted: Situation) -> dict[str, int]:
     shown = {}
     for name, played in _rollouts(wanted, versions).items():
         shown[name] = play(node, scope, played)
+    furnish(node, scope, made, LONG if wanted.long_names else "")
     _trouble(node, scope, wanted, made)
     with node.db.write() as tx:
         for number in range(wanted.records):
