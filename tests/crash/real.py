@@ -85,6 +85,9 @@ class Workload:
     def before(self, reload: Reload) -> str:
         return "active"
 
+    def ended(self, reload: Reload, before: str) -> str:
+        return ""
+
     def reload(self, reload: Reload, before: str) -> None:
         if at_destination(self._root) == f"model {self._dislikes}".encode():
             raise NotTaken("the reload of vad.service ended with exit status 1")
@@ -238,8 +241,11 @@ def judge(root: Path, case: Case, tidy: bool = True) -> None:
     if is_config(case):
         left = sorted(path.name for path in (root / "etc").iterdir())
         own = sorted(path.name for path in (versions.parent / "own").glob("*"))
-        if tidy and (left != ["vad.conf"] or "moving.json" in own or (slot.current is None and own)):
+        if tidy and (left != ["vad.conf"] or {"moving.json", "tried.json"} & {*own} or (slot.current is None and own)):
             raise Violation(f"left behind: {left} {own}")
+    hidden = sorted(path.name for path in versions.parent.glob(".*"))
+    if tidy and hidden:
+        raise Violation(f"left behind: {hidden}")
     found = {path.name for path in versions.iterdir()} if versions.is_dir() else set()
     if not kept <= found or (tidy and found != kept):
         raise Violation(f"versions on the device: {sorted(found)}, not {sorted(kept)}")

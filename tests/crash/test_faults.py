@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ from tests.crash.real import (
 from tests.crash.scenarios import V4, V5, V6, install, wants
 
 from tidegate.agent import state
-from tidegate.agent.execute import Waiting
+from tidegate.agent.execute import Executor, Waiting
 from tidegate.agent.files import RealFiles
 from tidegate.agent.outbox import TERMINAL
-from tidegate.agent.parts import Contents, NoRoom
+from tidegate.agent.parts import Contents, NoRoom, ProbeResult
 from tidegate.agent.view import View
 from tidegate.testing.clock import FakeClock
 from tidegate.testing.machine import Violation
-from tidegate.wire.device import Work
+from tidegate.wire.device import Probe, Work
 
 #: What the disk says, and whether only once (EIO of one sector) or from then on, in this life.
 FAULTS = ((errno.ENOSPC, True), (errno.EROFS, True), (errno.EIO, False), (errno.ENOSPC, False))
@@ -136,6 +137,54 @@ def test_disk_trouble_at_some_steps(case: Case, covered: Callable[[str, int], No
 @pytest.mark.parametrize("case", LONG_CASES, ids=lambda one: one.name)
 def test_disk_trouble_at_many_more_steps(case: Case, covered: Callable[[str, int], None]) -> None:
     covered("disk full, broken or read-only, every third step", sweep(case, stride=3))
+
+
+class FillingFiles(FaultyFiles):
+    """Every disk of the device is full from `full` on: nothing can be made or written, only renamed and removed."""
+
+    def __init__(self) -> None:
+        super().__init__(0, errno.ENOSPC, lasting=True)
+
+    def fill(self, full: bool) -> None:
+        self._at = 0 if full else sys.maxsize
+
+
+def fails_on_a_full_disk(one: Executor, files: FillingFiles) -> None:
+    """The first probe fills the disks."""
+    attempt = one._parts.prober.attempt
+
+    def filling(probe: Probe, artifact: Path | None) -> ProbeResult:
+        files.fill(True)
+        return attempt(probe, artifact)
+
+    one._parts.prober.attempt = filling  # type: ignore[method-assign]
+
+
+#: Whose way back is a rename of what lies ready.
+TAKEN_BACK = tuple(case for case in CASES if case.name in ("bad version", "bad first version", "bad revert",
+                                                           "bad config", "bad first config"))  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TAKEN_BACK, ids=lambda one: one.name)
+def test_going_back_needs_no_room_on_any_disk(case: Case) -> None:
+    """While nothing can be written what runs is taken back; that is told when there is room again."""
+    with scratch() as folder:
+        root, clock, files = Path(folder) / "state", FakeClock(), FillingFiles()
+        prepare(root, case)
+        files.fill(False)
+        one = executor(root, "full", case.bad, files, clock)  # type: ignore[arg-type]
+        fails_on_a_full_disk(one, files)
+        expected = case.before[-1].release.version if case.before else None
+        waiting = one.run(case.desired)
+        assert "No space left on device" in waiting.waiting_on
+        assert runs(root) == expected
+        # Another life, on disks that are still full, leaves it so.
+        files.fill(True)
+        again = executor(root, "still full", case.bad, files, clock)  # type: ignore[arg-type]
+        again.run(None)
+        assert runs(root) == expected
+        live(root, case, "room again")
+        judge(root, case)
 
 
 class Unlinkable(RealFiles):

@@ -21,7 +21,7 @@ from tidegate.agent.payloads.owner import Owner
 from tidegate.agent.settings import Allow
 from tidegate.agent.store import ContentStore
 from tidegate.agent.transaction.model import Release
-from tidegate.errors import Refused
+from tidegate.errors import Refused, Untrusted
 from tidegate.wire import descriptor as descriptors
 from tidegate.wire.config import ConfigOptions, ProgramReload, Reload, UnitReload
 from tidegate.wire.descriptor import Descriptor, PayloadFile
@@ -40,6 +40,7 @@ class Workload:
         self.units: list[tuple[str, str]] = []
         self.states: dict[str, str] = {}
         self.dislikes = "bad"
+        self.over = ""
         self.allowed = True
 
     def refusal(self, reload: Reload) -> str:
@@ -49,6 +50,9 @@ class Workload:
         if refused := self.refusal(reload):
             raise Refused(refused)
         return self.states.get(reload.unit, "active") if isinstance(reload, UnitReload) else ""
+
+    def ended(self, reload: Reload, before: str) -> str:
+        return self.over if before == "active" else ""
 
     def reload(self, reload: Reload, before: str) -> None:
         if refused := self.refusal(reload):
@@ -87,11 +91,21 @@ class Device:
         self.payload.stage(name, release, made)
         return release
 
-    def runs(self, version: str, text: str, **more: Any) -> Release:
+    def tries(self, version: str, text: str, **more: Any) -> Release:
+        """A version in force, and on trial."""
         release = self.staged(version, text, **more)
         assert self.payload.refusal(more.get("name", "app"), release) == ""
         self.payload.switch(more.get("name", "app"), release)
         return release
+
+    def runs(self, version: str, text: str, **more: Any) -> Release:
+        """The same, committed."""
+        release = self.tries(version, text, **more)
+        self.commits(more.get("name", "app"))
+        return release
+
+    def commits(self, name: str = "app") -> None:
+        self.payload.forget(name, self.payload.facts(name).whole)
 
     def unsettled(self) -> str:
         return self.payload.facts("app").unsettled
@@ -213,10 +227,12 @@ def test_what_reads_the_version_taken_back_is_told_though_the_old_one_names_nobo
 def test_both_are_told_when_versions_name_different_units_and_a_stopped_one_stays_so(device: Device) -> None:
     one = device.runs("1", "level = 1", reload=OTHER)
     two = device.staged("2", "bad")
+    device.workload.states = {"other.service": "inactive"}
     with pytest.raises(NotTaken):
         device.payload.switch("app", two)
     device.workload.units.clear()
-    device.workload.states = {"other.service": "inactive"}
+    # What it has become by the new file is not how it stood.
+    device.workload.states = {"app.service": "inactive"}
     device.payload.restore("app", one)
     assert device.workload.units == [("other.service", "inactive"), ("app.service", "active")]
 
@@ -264,10 +280,92 @@ def test_an_intent_that_cannot_be_kept_leaves_nothing_beside_the_file(device: De
 
 
 @pytest.mark.parametrize("damage", [b'{"before": null, "to": null, "trouble": "\xff"}', b'{"before": ', b""])
-def test_a_damaged_record_is_said_and_ends_no_process(device: Device, damage: bytes) -> None:
+def test_a_damaged_intent_is_said_and_mended_by_the_next_switch(device: Device, damage: bytes) -> None:
+    one = device.runs("1", "level = 1")
+    moving = device.root / "state/configs/app/own/moving.json"
+    moving.write_bytes(damage)
+    assert "a switch has not ended: cannot use" in device.unsettled()
+    device.payload.restore("app", one)
+    assert (device.file.read_text(), device.unsettled()) == ("level = 1", "")
+    moving.write_bytes(damage)
+    device.runs("2", "level = 2")
+    assert (device.file.read_text(), device.unsettled()) == ("level = 2", "")
+
+
+# -- records that are damaged --------------------------------------------------------------------------------
+
+
+def record_of(device: Device, suffix: str = ".json") -> Path:
+    return next((device.root / "state/configs/app/own").glob(f"*{suffix}"))
+
+
+def harm(file: Path) -> None:
+    """One bit."""
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".before"])
+def test_a_damaged_record_holds_up_nothing_but_leaving_its_destination(device: Device, suffix: str) -> None:
+    device.file.write_text("from before")
+    one = device.runs("1", "level = 1")
+    harm(record_of(device, suffix))
+    (said,) = device.payload.damaged("app")
+    assert str(record_of(device)) in said
+    assert "until the device's owner runs tidegate-agent repair" in said
+    # Nobody else is held up, except at the very same destination.
+    device.runs("1", "level = 1", place="/etc/app/other.conf", name="other")
+    with pytest.raises(Refused, match="it belongs to the artifact app on this device"):
+        device.staged("2", "level = 2", name="other")
+    # Neither is its next version, nor the way back from it.
+    device.tries("2", "level = 2")
+    device.payload.restore("app", one)
+    assert (device.file.read_text(), device.unsettled()) == ("level = 1", "")
+    device.commits()
+    # What was there before cannot be put back, so nothing is touched and nobody told.
+    told = list(device.workload.told)
+    with pytest.raises(Untrusted, match="tidegate-agent repair"):
+        device.payload.switch("app", None)
+    assert (device.file.read_text(), device.unsettled(), device.workload.told) == ("level = 1", "", told)
+    assert device.payload.facts("app").running == one
+
+
+def test_the_owner_has_a_damaged_record_written_anew_from_the_copy(device: Device) -> None:
+    device.file.write_text("from before")
+    device.runs("1", "level = 1", mode="0640")
+    harm(record_of(device))
+    (said,) = device.payload.repair("app")
+    assert said == (
+        "app: /etc/app/app.conf gets back what was copied before, with mode and owner of the file that is there now"
+    )
+    assert (device.payload.damaged("app"), device.payload.repair("app")) == ((), ())
+    device.payload.switch("app", None)
+    assert (device.file.read_text(), device.file.stat().st_mode & 0o777) == ("from before", 0o640)
+
+
+def test_a_copy_that_has_changed_is_not_put_back_but_kept_aside(device: Device) -> None:
+    device.file.write_text("from before")
     device.runs("1", "level = 1")
-    (device.root / "state/configs/app/own/moving.json").write_bytes(damage)
-    assert "cannot use" in device.unsettled()
+    harm(record_of(device, ".before"))
+    (said,) = device.payload.repair("app")
+    assert "what was at /etc/app/app.conf before is not known any more" in said
+    device.payload.switch("app", None)
+    device.commits()
+    assert not device.file.exists()
+    assert record_of(device, ".before-damaged").read_bytes() != b"from before"
+
+
+def test_a_damaged_record_of_a_destination_that_no_version_names_is_set_aside(device: Device) -> None:
+    device.runs("1", "level = 1")
+    stray = record_of(device).with_name(f"{'0' * 64}.json")
+    stray.write_bytes(b"?")
+    assert len(device.payload.damaged("app")) == 1
+    (said,) = device.payload.repair("app")
+    assert said.startswith("app: no version on the device names the destination of ")
+    assert device.payload.damaged("app") == ()
+    device.payload.switch("app", None)
+    assert not device.file.exists()
 
 
 # -- a hand on the device --------------------------------------------------------------------------------
@@ -322,6 +420,22 @@ def test_what_the_owner_takes_back_while_it_waits_is_not_put_there(device: Devic
 def test_a_place_beside_the_prefix_is_not_below_it(device: Device, place: str) -> None:
     with pytest.raises(Refused, match="below no destination prefix"):
         device.staged("1", "level = 1", place)
+
+
+def test_one_place_has_one_owner_by_whatever_path(device: Device) -> None:
+    """As where a folder is mounted at a second place."""
+    (device.root / "srv").mkdir()
+    device.runs("1", "level = 1")
+    tool("mount", "--bind", str(device.file.parent), str(device.root / "srv"))
+    try:
+        with pytest.raises(Refused, match="it belongs to the artifact app on this device"):
+            device.staged("1", "level = 2", place="/srv/app.conf", name="other")
+        with pytest.raises(Refused, match=r"it is /etc/app/app\.conf by another path, and app is there"):
+            device.staged("2", "level = 2", place="/srv/app.conf")
+        device.runs("1", "level = 2", place="/srv/other.conf", name="other")
+    finally:
+        detach(device.root / "srv")
+    assert device.file.read_text() == "level = 1"
 
 
 def test_one_destination_belongs_to_one_artifact(device: Device) -> None:
@@ -380,7 +494,7 @@ def test_a_part_of_the_agents_own_folders_is_known_where_it_is_mounted(device: D
         release = device.staged("1", "level = 1", "/srv/a model\\s/m/app.conf")
         assert "belongs to the agent itself" in device.payload.refusal("app", release)
     finally:
-        tool("umount", str(other))
+        detach(other)
     (other / "m").mkdir()
     assert device.payload.refusal("app", release) == ""
 
@@ -529,6 +643,11 @@ def tool(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
+def detach(mounted: Path) -> None:
+    """Lazily: also where something has a file open there, nothing of a test is left mounted."""
+    tool("umount", "--lazy", str(mounted))
+
+
 def held_out(device: Device, words: str) -> None:
     """The switch fails, nothing has changed, nobody was told; and afterwards it works."""
     one = device.payload.facts("app").running
@@ -537,18 +656,18 @@ def held_out(device: Device, words: str) -> None:
     with pytest.raises(OSError, match=words):
         device.payload.switch("app", two)
     assert (device.file.read_text(), device.payload.facts("app").running) == ("level = 1", one)
+    assert [path.name for path in device.file.parent.glob(".tidegate-*")] == []
     assert (device.unsettled(), device.workload.told) == ("", told)
 
 
 @pytest.fixture
 def mounted(device: Device) -> Iterator[Device]:
     """The destination's folder on a file system of its own, of a hundred kilobytes."""
-    place = str(device.file.parent)
-    tool("mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", place)
+    tool("mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(device.file.parent))
     try:
         yield device
     finally:
-        tool("umount", place)
+        detach(device.file.parent)
 
 
 def test_a_read_only_file_system_is_named_with_what_to_do(mounted: Device) -> None:
@@ -562,12 +681,94 @@ def test_a_read_only_file_system_is_named_with_what_to_do(mounted: Device) -> No
 def test_a_full_disk_leaves_the_old_file(mounted: Device) -> None:
     mounted.runs("1", "level = 1")
     filler = mounted.file.parent / "filler"
-    with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:
-        file.write(b"x" * 200_000)
-        file.flush()
+    fill(filler)
     held_out(mounted, "No space left on device")
     filler.unlink()
     mounted.runs("2", "level = 2")
+
+
+def fill(filler: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), filler.open("ab") as file:
+        file.write(b"x" * 200_000)
+        file.flush()
+
+
+def beside(device: Device) -> list[str]:
+    return sorted(path.name for path in device.file.parent.iterdir() if path.name != "filler")
+
+
+def test_going_back_needs_no_room(mounted: Device) -> None:
+    """The disk of the destination fills up while the version is on trial; the file is as it was, mode and all."""
+    one = mounted.runs("1", "level = 1" * 1000, mode="0640")
+    mounted.tries("2", "level = 2" * 1000, mode="0600")
+    fill(mounted.file.parent / "filler")
+    mounted.payload.restore("app", one)
+    assert (mounted.file.read_text(), mounted.file.stat().st_mode & 0o777) == ("level = 1" * 1000, 0o640)
+    assert (mounted.unsettled(), mounted.workload.told[-1]) == ("", "level = 1" * 1000)
+    mounted.commits()
+    assert beside(mounted) == ["app.conf"]
+
+
+def test_going_back_to_what_was_there_before_the_first_version_needs_no_room(mounted: Device) -> None:
+    mounted.file.write_text("from before" * 1000)
+    mounted.file.chmod(0o604)
+    mounted.tries("1", "level = 1", mode="0600")
+    fill(mounted.file.parent / "filler")
+    mounted.payload.restore("app", None)
+    assert (mounted.file.read_text(), mounted.file.stat().st_mode & 0o777) == ("from before" * 1000, 0o604)
+    mounted.payload.forget("app", ())
+    assert (beside(mounted), mounted.payload.names()) == (["app.conf"], ())
+
+
+def test_going_back_from_a_removal_or_to_another_destination_needs_no_room(mounted: Device) -> None:
+    one = mounted.runs("1", "level = 1" * 1000)
+    (mounted.root / "srv").mkdir()
+    for switch in (
+        lambda: mounted.tries("2", "level = 2", place="/srv/app.conf"),
+        lambda: mounted.payload.switch("app", None),
+    ):
+        switch()
+        assert not mounted.file.exists()
+        fill(mounted.file.parent / "filler")
+        mounted.payload.restore("app", one)
+        assert (mounted.file.read_text(), mounted.unsettled()) == ("level = 1" * 1000, "")
+        mounted.commits()
+        (mounted.file.parent / "filler").unlink()
+    assert (beside(mounted), list((mounted.root / "srv").iterdir())) == (["app.conf"], [])
+
+
+def test_what_was_edited_by_hand_needs_no_room_to_become_the_signed_file_again(mounted: Device) -> None:
+    one = mounted.runs("1", "level = 1" * 1000)
+    mounted.file.write_text("by hand")
+    mounted.tries("2", "level = 2")
+    fill(mounted.file.parent / "filler")
+    mounted.payload.restore("app", one)
+    assert (mounted.file.read_text(), mounted.unsettled()) == ("level = 1" * 1000, "")
+
+
+def test_what_others_put_in_place_of_the_kept_file_is_not_put_there(device: Device, victim: Path) -> None:
+    one = device.runs("1", "level = 1")
+    for plant in (
+        lambda kept: kept.write_text("planted"),
+        lambda kept: (kept.unlink(), kept.symlink_to(victim / "app.conf")),
+        lambda kept: (kept.unlink(), os.link(victim / "app.conf", kept)),
+        lambda kept: kept.unlink(),
+    ):
+        device.tries("2", "level = 2")
+        plant(next(device.file.parent.glob(".tidegate-*.back")))  # type: ignore[no-untyped-call]
+        device.payload.restore("app", one)
+        assert device.file.read_text() == "level = 1"
+        device.commits()
+    assert beside(device) == ["app.conf"]
+
+
+def test_a_workload_that_has_ended_on_trial_is_said_and_after_the_commit_its_owners(device: Device) -> None:
+    device.runs("1", "level = 1")
+    device.tries("2", "level = 2")
+    device.workload.over = "app.service was active before and is inactive now"
+    assert device.unsettled() == "app.service was active before and is inactive now"
+    device.commits()
+    assert device.unsettled() == ""
 
 
 def test_an_immutable_file_is_left_as_it_is(tmp_path: Path) -> None:
@@ -589,7 +790,7 @@ def test_a_file_that_is_a_mount_point_is_left_as_it_is(device: Device) -> None:
     try:
         held_out(device, "it is a mount point")
     finally:
-        tool("umount", str(device.file))
+        detach(device.file)
     device.runs("2", "level = 2")
 
 

@@ -5,6 +5,8 @@ Units are reloaded by a real systemd in tests/scenarios/test_agent_systemd.py.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from tidegate.agent import reload as reloads
 from tidegate.agent.payloads.base import NotTaken
 from tidegate.agent.perform import Stopped
-from tidegate.agent.program import OUTPUT_MAX_BYTES, Runner
+from tidegate.agent.program import OUTPUT_MAX_BYTES, Ended, Interrupted, Runner
 from tidegate.agent.reload import Reloader
 from tidegate.agent.settings import Allow
 from tidegate.clock import SystemClock
@@ -50,6 +52,58 @@ def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     argv = program("import time; print('waiting', flush=True); time.sleep(600)")
     with pytest.raises(NotTaken, match="was ended after"):
         reloader(argv).reload(ProgramReload(argv), "")
+
+
+#: Makes itself a daemon as daemon(7) says it: twice forked, in a session of its own, its pipes closed.
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 64)
+        with open(sys.argv[1], "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(sys.argv[1], sys.argv[2])
+        time.sleep(600)
+    os._exit(0)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
+if sys.argv[3] == "hang":
+    time.sleep(600)
+"""
+
+
+def daemon(tmp_path: Path, then: str) -> tuple[str, ...]:
+    return (*program(DAEMON), str(tmp_path / "made"), str(tmp_path / "pid"), then)
+
+
+def lives(tmp_path: Path) -> bool:
+    return Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+
+
+def test_what_does_not_end_is_ended_with_the_daemon_it_has_started(tmp_path: Path) -> None:
+    ended = Runner(SystemClock()).run(daemon(tmp_path, "hang"), 1.0, may_leave=True)
+    assert "was ended after" in ended.how
+    assert not lives(tmp_path)
+
+
+def test_a_probe_leaves_no_daemon_and_a_reload_may(tmp_path: Path) -> None:
+    for may_leave in (False, True):
+        (tmp_path / "pid").unlink(missing_ok=True)
+        assert Runner(SystemClock()).run(daemon(tmp_path, "end"), 20.0, may_leave=may_leave) == Ended("", "")
+        assert lives(tmp_path) is may_leave
+    # What an earlier program left on purpose is none of a later one's.
+    left = (tmp_path / "pid").read_text()
+    (tmp_path / "probe").mkdir()
+    assert Runner(SystemClock()).run(daemon(tmp_path / "probe", "end"), 20.0).how == ""
+    assert (lives(tmp_path), lives(tmp_path / "probe")) == (True, False)
+    os.kill(int(left), signal.SIGKILL)
+
+
+def test_asking_to_stop_ends_the_daemon_too(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        Runner(SystemClock(), (tmp_path / "pid").exists).run(daemon(tmp_path, "hang"), 60.0)
+    assert not lives(tmp_path)
 
 
 def test_a_program_that_is_not_there_is_told() -> None:

@@ -7,10 +7,12 @@ import pwd
 import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tidegate.agent.offspring import Offspring
 from tidegate.clock import Clock
 
 OUTPUT_MAX_BYTES = 4096
@@ -37,24 +39,55 @@ class Runner:
     clock: Clock
     stopping: Callable[[], bool] = lambda: False
 
-    def run(self, argv: Sequence[str], seconds: float, *, user: str = "", more: dict[str, str] | None = None) -> Ended:
+    def run(
+        self, argv: Sequence[str], seconds: float, *, user: str = "", more: dict[str, str] | None = None,
+        may_leave: bool = False,
+    ) -> Ended:  # fmt: skip
         """Run `argv` as `user` (empty: as the agent) with a bare environment and `more`.
 
-        What is left of its process group afterwards is ended; a service that it started in a session of its own stays.
+        All that it started is ended with it, also what has made itself a daemon. With `may_leave` and in time, a
+        service that it started in a session of its own stays.
 
         Raises:
             Interrupted: `stopping` became true.
             OSError: it cannot be started.
         """
         deadline = self.clock.monotonic() + seconds
+        with Offspring() as offspring:
+            process = self._start(argv, user, more or {})
+            finished = False
+            try:
+                said, in_time = self._listen(process, deadline)
+                finished = in_time
+            finally:
+                _kill_group(process)
+                if not (may_leave and finished):
+                    offspring.end()
+        output = _printable(said)
+        if not in_time:
+            return Ended(f"was ended after {seconds:.0f} s", output)
+        code = process.returncode
+        if code == 0:
+            return Ended("", output)
+        return Ended(f"ended with exit status {code}" if code > 0 else f"ended with signal {-code}", output)
+
+    def rest(self, seconds: float) -> None:
+        """Wait, in short pieces. Raises `Interrupted`."""
+        until = self.clock.monotonic() + seconds
+        while (left := until - self.clock.monotonic()) > 0:
+            if self.stopping():
+                raise Interrupted
+            time.sleep(min(left, LOOK_SECONDS))
+
+    def _start(self, argv: Sequence[str], user: str, more: dict[str, str]) -> subprocess.Popen[bytes]:
         to_user, group, extra_groups = _switch_user(user)
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={"PATH": SAFE_PATH, "LANG": "C.UTF-8", **(more or {})},
+                env={"PATH": SAFE_PATH, "LANG": "C.UTF-8", **more},
                 cwd="/",
                 start_new_session=True,
                 user=to_user,
@@ -63,17 +96,6 @@ class Runner:
             )
         except subprocess.SubprocessError as error:
             raise OSError(str(error)) from error
-        try:
-            said, in_time = self._listen(process, deadline)
-        finally:
-            _kill_group(process)
-        output = _printable(said)
-        if not in_time:
-            return Ended(f"was ended after {seconds:.0f} s", output)
-        code = process.returncode
-        if code == 0:
-            return Ended("", output)
-        return Ended(f"ended with exit status {code}" if code > 0 else f"ended with signal {-code}", output)
 
     def _listen(self, process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bool]:
         """The last output of `process`, and whether it ended in time; its children may hold the pipe open longer."""
@@ -126,7 +148,7 @@ def _waited(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Nothing that it started outlives it, unless that has left its process group."""
+    """Nothing of its process group outlives it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tidegate.agent.payloads.base import NotTaken
 from tidegate.agent.perform import Stopped
-from tidegate.agent.program import Ended, Interrupted, Runner
+from tidegate.agent.program import LOOK_SECONDS, Ended, Interrupted, Runner
 from tidegate.agent.settings import Allow
 from tidegate.errors import Refused
 from tidegate.wire.config import ProgramReload, Reload, UnitReload
@@ -18,8 +19,31 @@ RELOAD_SECONDS = 120
 ASK_SECONDS = 30
 #: Nobody runs it, or somebody has stopped it: it stays so.
 STOPPED = "inactive"
-_RUNS = ("active", "reloading")
 _OWN_UNITS = "tidegate-agent"
+#: How long a service is watched after its reload; what ends later is found while the version is on trial.
+STEADY_SECONDS = 1.0
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "Type", "RemainAfterExit", "TriggeredBy", "NRestarts")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """In systemd's words (systemctl(1), systemd.service(5)). `once`: it runs, ends, and is inactive again."""
+
+    active: str
+    sub: str
+    result: str
+    once: bool
+    triggered_by: tuple[str, ...]
+    restarts: int
+
+    @property
+    def runs(self) -> bool:
+        return self.active in ("active", "reloading")
+
+    @property
+    def may_end(self) -> bool:
+        """A process of it runs; a unit that has exited and remains, a timer or a socket has none."""
+        return self.sub in ("running", "reload", "start", "start-post")
 
 
 class Reloader:
@@ -54,10 +78,10 @@ class Reloader:
         """
         if refused := self.refusal(reload):
             raise Refused(refused)
-        return self._state(reload.unit) if isinstance(reload, UnitReload) else ""
+        return self._unit(reload.unit).active if isinstance(reload, UnitReload) else ""
 
     def reload(self, reload: Reload, before: str) -> None:
-        """Do it, and see that it was taken; a unit that was stopped `before` stays so.
+        """Do it, and see that it was taken; a unit that was stopped `before` and still is stays so.
 
         Raises:
             Refused: it is not allowed.
@@ -70,43 +94,86 @@ class Reloader:
             if ended.how:
                 raise NotTaken(f"{reload.argv[0]} {ended.how}", ended.output)
             return
-        if before == STOPPED:
+        if before == STOPPED and not self._unit(reload.unit).runs:
             _log.info("%s is not running: it reads its configuration when it is started", reload.unit)
             return
         self._reload_unit(reload.unit)
 
+    def ended(self, reload: Reload, before: str) -> str:
+        """Why what ran `before` and was reloaded runs no more; empty when it does, or need not.
+
+        Raises:
+            NotTaken: systemd cannot be asked.
+        """
+        if not isinstance(reload, UnitReload) or before in (STOPPED, ""):
+            return ""
+        found = self._unit(reload.unit)
+        return f"{reload.unit} was {before} before and is {found.active} now" if self._has_ended(found) else ""
+
     def _reload_unit(self, unit: str) -> None:
-        if self._state(unit) not in _RUNS:
+        if not self._unit(unit).runs:
             # It may have failed so often, on what it was given before, that systemd would not start it again.
             self._systemctl("reset-failed", unit, seconds=ASK_SECONDS)
         ended = self._systemctl("reload-or-restart", unit, seconds=RELOAD_SECONDS)
         if ended.how:
             raise NotTaken(f"the reload of {unit} {ended.how}", self._standing(unit) or ended.output)
-        state = self._state(unit)
-        if state not in _RUNS:
-            raise NotTaken(f"{unit} was reloaded and is {state} now", self._standing(unit))
+        self._see_it_run(unit)
+
+    def _see_it_run(self, unit: str) -> None:
+        """Many a service reads its file only after systemd calls it started, and ends then, with whatever status."""
+        clock = self._runner.clock
+        until, first = clock.monotonic() + STEADY_SECONDS, self._unit(unit)
+        found = first
+        while True:
+            if self._has_ended(found):
+                raise NotTaken(f"{unit} was reloaded and is {found.active} now", self._standing(unit))
+            if found.restarts > first.restarts:
+                raise NotTaken(f"{unit} was reloaded, ended, and systemd started it again", self._standing(unit))
+            if clock.monotonic() >= until or not found.may_end:
+                return
+            try:
+                self._runner.rest(LOOK_SECONDS)
+            except Interrupted:
+                raise Stopped from None
+            found = self._unit(unit)
+
+    def _has_ended(self, found: Unit) -> bool:
+        """Whether it should run and does not: not one that has done its work, nor one that another unit will start."""
+        if found.runs:
+            return False
+        if found.active != STOPPED or found.result != "success":
+            return True
+        return not found.once and not any(self._unit(other).runs for other in found.triggered_by)
 
     def _standing(self, unit: str) -> str:
         """Which of its processes ended how; none of its log, which only leaves the device on request."""
         return self._run(("systemctl", "--no-pager", "--lines=0", "status", "--", unit), ASK_SECONDS).output
 
-    def _state(self, unit: str) -> str:
+    def _unit(self, unit: str) -> Unit:
         ended = self._run(
-            ("systemctl", "--no-pager", "show", "--property=LoadState,ActiveState", "--", unit), ASK_SECONDS
+            ("systemctl", "--no-pager", "show", f"--property={','.join(_PROPERTIES)}", "--", unit), ASK_SECONDS
         )
         if ended.how:
             raise NotTaken(f"cannot ask systemd about {unit}: systemctl {ended.how}", ended.output)
         said = dict(line.split("=", 1) for line in ended.output.splitlines() if "=" in line)
         if said.get("LoadState") != "loaded":
             raise Refused(f"cannot reload {unit}: systemd says that it is {said.get('LoadState', 'unknown')}")
-        return said.get("ActiveState", "unknown")
+        restarts = said.get("NRestarts", "")
+        return Unit(
+            said.get("ActiveState", "unknown"),
+            said.get("SubState", ""),
+            said.get("Result", "success"),
+            said.get("Type") == "oneshot" and said.get("RemainAfterExit") == "no",
+            tuple(said.get("TriggeredBy", "").split()),
+            int(restarts) if restarts.isascii() and restarts.isdigit() else 0,
+        )
 
     def _systemctl(self, verb: str, unit: str, *, seconds: int) -> Ended:
         return self._run(("systemctl", "--no-pager", "--no-ask-password", verb, "--", unit), seconds)
 
     def _run(self, argv: Sequence[str], seconds: int) -> Ended:
         try:
-            return self._runner.run(argv, seconds)
+            return self._runner.run(argv, seconds, may_leave=True)
         except Interrupted:
             raise Stopped from None
         except OSError as error:

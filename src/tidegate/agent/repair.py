@@ -1,5 +1,7 @@
 """`tidegate-agent repair`: a damaged journal is set aside, and a new one is written from what the machine shows.
 
+So are damaged records of single artifacts, such as what was at a config's destination before.
+
 Run by the device's owner, for only he knows what happened to the disk. Nothing that runs is touched, and nothing is
 believed that was not hashed; what only the damaged journal knew is said to be lost.
 """
@@ -45,9 +47,10 @@ def repair(state_dir: Path, files: Files | None = None) -> tuple[str, ...]:
         raise Unavailable(f"cannot repair {state_dir}: there is no such folder") from None
     try:
         journal, payloads = state.journal(state_dir, files), state.payloads(state_dir, files)
+        mended = [said for payload in payloads.values() for name in payload.names() for said in payload.repair(name)]
         damaged = book_of(journal, payloads)
         if not isinstance(damaged, Damaged):
-            return ("the journal is whole: nothing was changed",)
+            return (*mended, "the journal is whole: nothing was changed" + (" in it" if mended else ""))
         book, found = rebuilt(payloads, state.store(state_dir, files), state.outbox(state_dir, files).outcomes())
         aside = journal.set_aside()
         journal.write(book)
@@ -56,7 +59,13 @@ def repair(state_dir: Path, files: Files | None = None) -> tuple[str, ...]:
     finally:
         os.close(lock)
     kept = () if aside is None else (f"it is kept as {aside}",)
-    return (damaged.reason, *kept, *found, "a new journal was written; the agent goes on with its next heartbeat")
+    return (
+        *mended,
+        damaged.reason,
+        *kept,
+        *found,
+        "a new journal was written; the agent goes on with its next heartbeat",
+    )
 
 
 def rebuilt(payloads: Mapping[str, Payload], store: Contents, outcomes: Mapping[str, str]) -> tuple[Book, list[str]]:

@@ -37,7 +37,8 @@ class Standing:
         self.disk_trouble = ""
 
     def problems(self) -> tuple[str, ...]:
-        found = (self.loaded.problem, self.view.damaged(), self.disk_trouble, self.renewal_trouble, self.notice)
+        told = (self.loaded.problem, self.view.damaged(), self.disk_trouble, self.renewal_trouble, self.notice)
+        found = (*told, *self.view.held_up())
         return tuple(problem for problem in found if problem)
 
     def waits(self) -> str:
@@ -68,7 +69,7 @@ def at_rest(loaded: Loaded) -> Status:
     settings: Settings = loaded.settings
     state_dir = Path(settings.state_dir)
     view = View(state_dir)
-    problems = [loaded.problem, view.damaged()]
+    problems = [loaded.problem, view.damaged(), *view.held_up()]
     enrollment: Enrollment | None = None
     certificate: Certificate | None = None
     final: Final | None = None

@@ -68,6 +68,15 @@ class View:
         book = book_of(self._journal, self._payloads)
         return unknown(book) if isinstance(book, Damaged) else ""
 
+    def held_up(self) -> tuple[str, ...]:
+        """Which artifacts cannot be changed because a record about them is damaged, and what their owner can do."""
+        return tuple(
+            sentence
+            for payload in self._payloads.values()
+            for name in payload.names()
+            for sentence in payload.damaged(name)
+        )[:MAX_ITEMS]
+
     def has_work(self, desired: DesiredState | None) -> bool:
         """Whether an executor would find anything to do; None: before the node has said what it wants."""
         book = book_of(self._journal, self._payloads)

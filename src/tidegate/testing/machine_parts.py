@@ -215,6 +215,12 @@ class Model:
             machine.show(f"whole {name}", kept)
             machine.flush(f"whole {name}")
 
+    def damaged(self, name: str) -> tuple[str, ...]:
+        return ()
+
+    def repair(self, name: str) -> tuple[str, ...]:
+        return ()
+
     def artifact(self, name: str) -> Path | None:
         running = self._machine.running(name)
         return None if running is None else Path("/versions") / running.version

@@ -85,10 +85,19 @@ class Payload(Protocol):
         """
 
     def restore(self, name: str, to: Release | None) -> None:
-        """Go back to what ran before, as `switch`: no network, no leave."""
+        """Go back to what ran before, as `switch`: no network, no leave, and no room on any disk.
+
+        What it needs was made by the `switch` that is taken back, and is there until `forget`.
+        """
 
     def forget(self, name: str, keep: Collection[Release]) -> None:
         """Remove the versions that are not in `keep`, and what broken stagings left; never what runs."""
+
+    def damaged(self, name: str) -> tuple[str, ...]:
+        """What of the device's own records of this name cannot be used, and what that holds up, a sentence each."""
+
+    def repair(self, name: str) -> tuple[str, ...]:
+        """Replace damaged records by what the machine shows; what was done, a sentence each."""
 
     def artifact(self, name: str) -> Path | None:
         """Where a probe finds what runs; None when nothing does, or when it has no place in the file system."""

@@ -3,8 +3,9 @@
 Below ``configs/<name>/`` lie the versions and the link `current`, as of every kind. Of one with a destination they are
 private, for its file may be. ``own/`` is what a switch must remember (held.py).
 
-A switch writes its intent, puts the file at its destination by one rename, moves `current`, reloads, and removes the
-intent. Whatever interrupts it, `facts` is unsettled until one switch, forward or back, has come to its end.
+A switch writes its intent, puts the file at its destination by one rename, moves `current`, reloads, and renames the
+intent. Whatever interrupts it, `facts` is unsettled until one switch, forward or back, has come to its end. What going
+back needs lies ready until `forget` (places.py).
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from tidegate.agent.files import PRIVATE_FOLDER, Files, make_folders, replace_durably
+from tidegate.agent.files import PRIVATE_FOLDER, Files
 from tidegate.agent.payloads.base import PayloadFacts
-from tidegate.agent.payloads.destination import Destinations, NoFolder, Spot, There, Unflushed
-from tidegate.agent.payloads.held import Held, Moving, Records, bounded
+from tidegate.agent.payloads.destination import Destinations, Spot, Unflushed
+from tidegate.agent.payloads.held import Moving, Records, bounded
+from tidegate.agent.payloads.mending import damage, mend
 from tidegate.agent.payloads.owner import NOBODY, Owner
-from tidegate.agent.payloads.telling import asked, tell
+from tidegate.agent.payloads.places import Edited, Places, Version
+from tidegate.agent.payloads.telling import asked, key, tell
 from tidegate.agent.payloads.versions import VersionFolders
 from tidegate.agent.store import ContentStore
 from tidegate.agent.transaction.model import Release
@@ -38,15 +41,6 @@ _log = logging.getLogger(__name__)
 KIND = "config"
 OWN = "own"
 EDITED = ".edited"
-NEW_FILE_MODE = 0o644
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """What the signed descriptor of a whole version says, and its file's bytes, both hashed just now."""
-
-    data: bytes
-    options: ConfigOptions
 
 
 class ConfigPayload(VersionFolders):
@@ -71,16 +65,26 @@ class ConfigPayload(VersionFolders):
                 left = next(self._own(name).all(), None)
                 return "" if left is None else f"{left.destination} was put there by a version that is gone"
             version = self._version(name, running)
-            destination = version.options.destination
-            if not destination:
-                return ""
-            with self._at.open(destination) as spot:
-                there = spot.look()
+            return self._changed_there(version) or self._ended(name, version)
         except (TidegateError, OSError) as error:
             return _words(error)
+
+    def _changed_there(self, version: Version) -> str:
+        destination = version.options.destination
+        if not destination:
+            return ""
+        with self._at.open(destination) as spot:
+            there = spot.look()
         if there is None:
             return f"{destination} was removed on the device"
-        return "" if _holds(there, version) else f"{destination} was changed on the device"
+        return "" if version.is_at(there) else f"{destination} was changed on the device"
+
+    def _ended(self, name: str, version: Version) -> str:
+        """Why the workload of a version on trial runs no more."""
+        tried, reload = self._own(name).tried(), version.options.reload
+        if tried is None or reload is None:
+            return ""
+        return self._owner.reloader.ended(reload, tried.states.get(key(reload), ""))
 
     def artifact(self, name: str) -> Path | None:
         """The file at its destination, or the folder that runs; None when nothing does."""
@@ -136,8 +140,14 @@ class ConfigPayload(VersionFolders):
                     f"cannot write {destination}: it is below no destination prefix of this device's allowlist"
                 )
         for other in self.names():
-            if other != name and any(held.destination == destination for held in self._own(other).all()):
+            records = self._own(other)
+            spelled = next(
+                (held.destination for held in records.all() if self._at.same(held.destination, destination)), ""
+            )
+            if other != name and (spelled or records.takes(destination)):
                 raise Refused(f"cannot write {destination}: it belongs to the artifact {other} on this device")
+            if other == name and spelled not in ("", destination):
+                raise Refused(f"cannot write {destination}: it is {spelled} by another path, and {name} is there")
 
     # -- laying out -------------------------------------------------------------------------------------------------
 
@@ -157,7 +167,7 @@ class ConfigPayload(VersionFolders):
 
     def forget(self, name: str, keep: Collection[Release]) -> None:
         super().forget(name, keep)
-        self._own(name).sweep()
+        self._places(name, None, back=False).sweep()
         self._remove_if_empty(name)
 
     # -- switching --------------------------------------------------------------------------------------------------
@@ -174,93 +184,90 @@ class ConfigPayload(VersionFolders):
     def _move(self, name: str, to: Release | None, *, back: bool) -> None:
         goal = None if to is None else self._version(name, to)
         destination = "" if goal is None else goal.options.destination
-        begun = self._own(name).moving()
-        moving = begun or Moving(super().facts(name).running, to)
+        own, running = self._own(name), super().facts(name).running
+        if stuck := damage(name, own, but=destination):
+            raise Untrusted(stuck[0])
+        begun = own.take_back() if back else own.moving()
+        moving = begun if begun is not None and (back or begun.to == to) else Moving(running, to)
         # Who must read anew: whoever the version says; when one is removed or taken back, whoever reads what goes away.
-        leaving = (moving.before, moving.to) if back or to is None else ()
-        told = tuple(self._reloads(name, (to, *leaving)))
-        moving = asked(moving, told, self._owner.reloader, back=back)
-        ours = bool(destination) and self._own(name).of(destination) is not None
+        ends = (to, moving.before, moving.to, running)
+        told = tuple(self._reloads(name, ends if back or to is None else (to,)))
+        moving = asked(moving, () if back else told, self._reloads(name, ends), self._owner.reloader)
+        ours = bool(destination) and own.takes(destination)
+        places = self._places(name, moving.before, back=back)
         with ExitStack() as stack:
             spot = stack.enter_context(self._at.open(destination)) if destination else None
             try:
-                fresh = spot is not None and goal is not None and self._prepare(name, spot, goal)
+                put = places.prepare(spot, goal) if spot is not None and goal is not None else None
                 if moving != begun:
-                    self._own(name).note(moving)
-                if spot is not None and fresh:
-                    spot.place()
+                    self._note(own, moving, back=back)
+                if put is not None:
+                    put()
             except (TidegateError, OSError) as error:
-                if spot is not None:
-                    spot.clear()
                 if begun is None and not isinstance(error, Unflushed):
-                    self._undo(name, "" if ours else destination)
+                    self._undo(own, spot, "" if ours else destination)
+                elif spot is not None:
+                    spot.clear()
                 raise
             try:
-                self._vacate_others(name, destination)
-                self._point(name, to)
+                places.vacate_others(destination)
+                self._point(name, to, back=back)
                 tell(moving, told, self._owner.reloader)
             except (TidegateError, OSError) as error:
                 with suppress(OSError):
                     # For status; what went wrong is reported anyway.
-                    self._own(name).note(msgspec.structs.replace(moving, trouble=_words(error)))
+                    own.note(msgspec.structs.replace(moving, trouble=_words(error)))
                 raise
-        self._own(name).done()
+        if back:
+            own.done()
+        else:
+            own.on_trial()
 
-    def _undo(self, name: str, taken: str) -> None:
+    def _note(self, own: Records, moving: Moving, *, back: bool) -> None:
+        """Durably, before anything changes; the way back goes on where it cannot be written."""
+        try:
+            own.note(moving)
+        except OSError as error:
+            if not back:
+                raise
+            _log.warning("going back although that cannot be noted: %s", _words(error))
+
+    def _undo(self, own: Records, spot: Spot | None, taken: str) -> None:
         """Nothing of this switch is to be seen yet: as if it had not been begun."""
-        with suppress(OSError):
-            self._own(name).done()
-            held = self._own(name).of(taken) if taken else None
+        with suppress(OSError, Untrusted):
+            if spot is not None:
+                spot.sweep()
+            own.done()
+            held = own.of(taken) if taken else None
             if held is not None:
-                self._own(name).let_go(held)
+                own.let_go(held)
+                own.sweep()
 
-    def _prepare(self, name: str, spot: Spot, goal: Version) -> bool:
-        """Take the destination and write the file beside it; False when it is there already, byte for byte."""
-        there, destination = spot.look(), goal.options.destination
-        held = self._own(name).of(destination) or self._own(name).hold(destination, there)
-        if there is not None and _holds(there, goal):
-            spot.clear()
-            return False
-        self._keep_edited(name, there, held)
-        mode, owner = (there.mode, there.owner) if there else (held.mode, held.owner)
-        wanted = goal.options.mode_bits
-        mode = wanted if wanted is not None else NEW_FILE_MODE if mode is None else mode
-        spot.prepare(goal.data, mode, owner)
-        return True
-
-    def _vacate_others(self, name: str, destination: str) -> None:
-        for held in tuple(self._own(name).all()):
-            if held.destination != destination:
-                self._vacate(name, held)
-
-    def _vacate(self, name: str, held: Held) -> None:
-        """Put back what was there before the first version, and let go of the destination."""
-        before = self._own(name).before(held)
-        with suppress(NoFolder), self._at.open(held.destination) as spot:
-            there = spot.look()
-            if before != there:
-                self._keep_edited(name, there, held)
-            if before is None:
-                spot.remove()
-            elif before != there:
-                spot.prepare(before.data, before.mode, before.owner)
-                spot.place()
-        self._own(name).let_go(held)
-
-    def _keep_edited(self, name: str, there: There | None, held: Held) -> None:
-        """What somebody wrote there by hand is kept once, aside, before it is replaced."""
-        if there is None or there.sha256 == held.sha256:
-            return
-        if there.data not in self._known(name):
-            folder = self._root / EDITED
-            make_folders(self._files, folder, PRIVATE_FOLDER)
-            replace_durably(self._files, folder / name, there.data)
+    def _places(self, name: str, before: Release | None, *, back: bool) -> Places:
+        version = None
+        with suppress(Untrusted, OSError):
+            # One that has changed is no way back.
+            version = None if before is None else self._version(name, before)
+        edited = Edited(self._root / EDITED / name, lambda: self._known(name), self._files)
+        return Places(self._own(name), self._at, edited, version, back)
 
     def _known(self, name: str) -> Iterator[bytes]:
         """The files of all versions on the device; one that has changed is none."""
         for release in super().facts(name).whole:
             with suppress(Untrusted, OSError):
                 yield self._version(name, release).data
+
+    # -- records of its own that are damaged ------------------------------------------------------------------------
+
+    def damaged(self, name: str) -> tuple[str, ...]:
+        return damage(name, self._own(name))
+
+    def repair(self, name: str) -> tuple[str, ...]:
+        destinations = []
+        for release in super().facts(name).whole:
+            with suppress(Untrusted, OSError):
+                destinations.append(_options(self._descriptor(name, release)).destination)
+        return mend(name, self._own(name), self._at, destinations)
 
     def _own(self, name: str) -> Records:
         return Records(self._root / name / OWN, self._files)
@@ -304,11 +311,6 @@ class ConfigPayload(VersionFolders):
 
 def _options(descriptor: Descriptor) -> ConfigOptions:
     return descriptor.config or ConfigOptions()
-
-
-def _holds(there: There, version: Version) -> bool:
-    wanted = version.options.mode_bits
-    return there.data == version.data and (wanted is None or there.mode == wanted)
 
 
 def _words(error: Exception) -> str:

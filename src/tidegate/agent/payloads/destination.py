@@ -63,8 +63,9 @@ class Spot:
         self._files = files
         self._folder = Path(f"/proc/self/fd/{folder}")
         self._name = path.rpartition("/")[2]
-        # Hidden, so that no program reads it as one of its files; always the same, so that what a crash left is found.
+        # Hidden, so that no program reads them as its own; always the same, so that what a crash left is found.
         self._fresh = self._folder / f".tidegate-{hashlib.sha256(self._name.encode()).hexdigest()[:16]}"
+        self._kept = self._fresh.with_name(f"{self._fresh.name}.back")
 
     def look(self) -> There | None:
         """What is there; None: nothing.
@@ -73,9 +74,19 @@ class Spot:
             Refused: it is not a plain file of one name that an agent may replace.
             OSError: it cannot be read.
         """
+        return self._look(self._name)
+
+    def kept(self) -> There | None:
+        """What was kept for the way back; what others put in its place is none. Raises `OSError`."""
+        try:
+            return self._look(self._kept.name)
+        except Refused:
+            return None
+
+    def _look(self, name: str) -> There | None:
         try:
             # Neither read nor opened yet: a device answers to being opened, and a pipe waits.
-            found = os.open(self._name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descriptor)
+            found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descriptor)
         except FileNotFoundError:
             return None
         try:
@@ -102,17 +113,29 @@ class Spot:
         if facts.st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX):
             raise Refused(f"{self._path} has its setuid, setgid or sticky bit set")
 
+    def keep(self, way_back: There) -> None:
+        """Write what going back will put here beside it, whole: then it takes no room.
+
+        Raises:
+            OSError: as `prepare`.
+        """
+        if self.kept() != way_back:
+            self._write(self._kept, way_back.data, way_back.mode, way_back.owner)
+
     def prepare(self, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
         """Write the file beside the destination, whole; what fails here has changed nothing.
 
         Raises:
             OSError: the disk is full or read-only, or the agent lacks the right.
         """
+        self._write(self._fresh, data, mode, owner)
+
+    def _write(self, path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
         try:
-            self._files.remove(self._fresh)
-            self._files.create(self._fresh, data, mode, owner)
+            self._files.remove(path)
+            self._files.create(path, data, mode, owner)
         except OSError as error:
-            self.clear()
+            self._remove_quietly(path)
             raise self._explained(error) from error
 
     def place(self) -> None:
@@ -123,9 +146,21 @@ class Spot:
             OSError: nothing has changed.
         """
         try:
-            self._files.rename(self._fresh, self._folder / self._name)
-        except OSError as error:
+            self._rename(self._fresh)
+        except Unflushed:
+            raise
+        except OSError:
             self.clear()
+            raise
+
+    def bring_back(self) -> None:
+        """Rename what was kept onto the destination, durably; raises as `place`."""
+        self._rename(self._kept)
+
+    def _rename(self, path: Path) -> None:
+        try:
+            self._files.rename(path, self._folder / self._name)
+        except OSError as error:
             raise self._explained(error) from error
         try:
             self._files.sync_folder(self._folder)
@@ -145,9 +180,19 @@ class Spot:
             raise self._explained(error) from error
 
     def clear(self) -> None:
-        """Nothing of ours stays beside the destination."""
-        try:
+        """Nothing that was prepared stays beside the destination."""
+        self._remove_quietly(self._fresh)
+
+    def sweep(self) -> None:
+        """Nothing of ours at all stays beside it. Raises `OSError`."""
+        if any(os.path.lexists(path) for path in (self._fresh, self._kept)):
             self._files.remove(self._fresh)
+            self._files.remove(self._kept)
+            self._files.sync_folder(self._folder)
+
+    def _remove_quietly(self, path: Path) -> None:
+        try:
+            self._files.remove(path)
         except OSError:
             return  # the first error says what is wrong
 
@@ -181,6 +226,26 @@ class Destinations:
         if any(below(destination, own) for own in self._own()) or _is_unit_of_ours(destination):
             return f"cannot use the destination {destination}: it belongs to the agent itself"
         return ""
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two spellings are one place: the same name in the same folder, as where that is mounted twice.
+
+        Where a folder is not there or may not be passed that cannot be decided, and nothing can be put there either.
+        """
+        if one.rpartition("/")[2] != other.rpartition("/")[2]:
+            return False
+        try:
+            return one == other or self._place(one) == self._place(other)
+        except (Refused, OSError):
+            return False
+
+    def _place(self, destination: str) -> tuple[int, int]:
+        """Device and inode of its folder."""
+        folder = self._walk(destination)
+        try:
+            return _same(os.fstat(folder))
+        finally:
+            os.close(folder)
 
     @contextmanager
     def open(self, destination: str) -> Iterator[Spot]:

@@ -26,7 +26,13 @@ class ModelPayload(VersionFolders):
         self._point(name, to)
 
     def restore(self, name: str, to: Release | None) -> None:
-        self._point(name, to)
+        self._point(name, to, back=True)
+
+    def damaged(self, name: str) -> tuple[str, ...]:
+        return ()
+
+    def repair(self, name: str) -> tuple[str, ...]:
+        return ()
 
     def artifact(self, name: str) -> Path | None:
         """The folder that runs, for a probe to look into; None when nothing does."""

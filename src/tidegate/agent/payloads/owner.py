@@ -18,6 +18,7 @@ class Reloads(Protocol):
     def refusal(self, reload: Reload) -> str: ...
     def before(self, reload: Reload) -> str: ...
     def reload(self, reload: Reload, before: str) -> None: ...
+    def ended(self, reload: Reload, before: str) -> str: ...
 
 
 class NoReloads:
@@ -31,6 +32,9 @@ class NoReloads:
 
     def reload(self, reload: Reload, before: str) -> None:
         raise Refused(self.refusal(reload))
+
+    def ended(self, reload: Reload, before: str) -> str:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -12,22 +12,25 @@ from tidegate.errors import TidegateError
 from tidegate.wire.config import Reload, UnitReload
 
 
-def asked(moving: Moving, told: Iterable[Reload], reloader: Reloads, *, back: bool) -> Moving:
-    """`moving` with how each of `told` stands that this switch has not told yet.
+def asked(moving: Moving, needed: Collection[Reload], all_of: Iterable[Reload], reloader: Reloads) -> Moving:
+    """`moving` with how each of `all_of` stands that this switch has not asked yet.
 
-    On the way back one that cannot be asked counts as running: the file goes back first, whatever the owner or the
-    machine says of the workload.
+    Of those that are not `needed` now, one that cannot be asked counts as running: going back will tell it, and the
+    file goes back first, whatever the owner or the machine says of the workload.
+
+    Raises:
+        Refused, NotTaken: one that is `needed` cannot be asked.
     """
     states = dict(moving.states)
-    for reload in told:
-        if _key(reload) in states:
+    for reload in all_of:
+        if key(reload) in states:
             continue
         try:
-            states[_key(reload)] = reloader.before(reload)
+            states[key(reload)] = reloader.before(reload)
         except TidegateError:
-            if not back:
+            if reload in needed:
                 raise
-            states[_key(reload)] = ""
+            states[key(reload)] = ""
     return msgspec.structs.replace(moving, states=states)
 
 
@@ -36,12 +39,12 @@ def tell(moving: Moving, told: Iterable[Reload], reloader: Reloads) -> None:
     failed: TidegateError | None = None
     for reload in told:
         try:
-            reloader.reload(reload, moving.states[_key(reload)])
+            reloader.reload(reload, moving.states[key(reload)])
         except TidegateError as error:
             failed = failed or error
     if failed is not None:
         raise failed
 
 
-def _key(reload: Reload) -> str:
+def key(reload: Reload) -> str:
     return reload.unit if isinstance(reload, UnitReload) else " ".join(reload.argv)

@@ -21,6 +21,7 @@ from tidegate.ids import ARTIFACT_NAME
 from tidegate.wire.descriptor import Descriptor, PayloadFile
 
 CURRENT = "current"
+BACK = f".{CURRENT}.back"
 _FOLDER = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,127})@([0-9a-f]{64})")
 
 
@@ -81,20 +82,40 @@ class VersionFolders:
         files = self._signed(release, descriptor)
         return tuple(file.name for file in files if not _intact(folder / file.name, file))
 
-    def _point(self, name: str, to: Release | None) -> None:
-        """Make `current` lead to `to`; None: to nothing. One rename, durable."""
+    def _point(self, name: str, to: Release | None, *, back: bool = False) -> None:
+        """Make `current` lead to `to`; None: to nothing. One rename, durable.
+
+        What going back will rename is made before anything is switched, so that the way `back` needs no room.
+        """
         current = self._current(name)
-        if to is None:
+        kept = current.with_name(BACK)
+        target = "" if to is None else self._target(name, to)
+        if not back:
+            self._keep_link(current, kept, target)
+        if not target:
             self._files.remove(current)
         else:
-            folder = self._folder(name, to)
-            if not folder.is_dir():
-                raise FileNotFoundError(f"cannot make {name} {to.version} current: it is not on the device")
-            link = current.with_name(f".{CURRENT}.new")
-            self._files.remove(link)
-            self._files.symlink(f"versions/{folder.name}", link)
+            link = kept
+            if not back or _leads(kept) != target:
+                link = current.with_name(f".{CURRENT}.new")
+                self._files.remove(link)
+                self._files.symlink(target, link)
             self._files.rename(link, current)
         if current.parent.is_dir():
+            self._files.sync_folder(current.parent)
+
+    def _target(self, name: str, to: Release) -> str:
+        folder = self._folder(name, to)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"cannot make {name} {to.version} current: it is not on the device")
+        return f"versions/{folder.name}"
+
+    def _keep_link(self, current: Path, kept: Path, target: str) -> None:
+        """A second link to what runs, durable; a switch that is done again keeps what ran before it."""
+        before = _leads(current)
+        if before not in ("", target, _leads(kept)):
+            self._files.remove(kept)
+            self._files.symlink(before, kept)
             self._files.sync_folder(current.parent)
 
     def forget(self, name: str, keep: Collection[Release]) -> None:
@@ -109,10 +130,13 @@ class VersionFolders:
         for path in sorted(versions.iterdir()) if versions.is_dir() else ():
             if path.name.startswith("."):
                 remove_tree(self._files, path)
-        self._files.remove(self._current(name).with_name(f".{CURRENT}.new"))
         # Flushed before the transaction is closed: afterwards nobody would look for what came back with the power.
         if versions.is_dir():
             self._files.sync_folder(versions)
+        links = [self._current(name).with_name(link) for link in (BACK, f".{CURRENT}.new")]
+        for link in filter(Path.is_symlink, links):
+            self._files.remove(link)
+            self._files.sync_folder(link.parent)
         self._remove_if_empty(name)
 
     def _signed(self, release: Release, descriptor: Descriptor) -> tuple[PayloadFile, ...]:
@@ -162,6 +186,14 @@ class VersionFolders:
 
     def _folder(self, name: str, release: Release) -> Path:
         return self._versions(name) / f"{release.version}@{release.descriptor_sha256}"
+
+
+def _leads(link: Path) -> str:
+    """Where a link leads; empty where there is none."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def _entries(folder: Path) -> list[str]:
