@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import random
+import threading
 from pathlib import Path
 from random import Random
 
@@ -68,11 +70,47 @@ def test_only_what_the_owner_allows_and_never_where_it_is(tmp_path: Path, app: P
         ("app", {"app": str(tmp_path / "pipe")}),
         ("app", {"app": str(tmp_path)}),
         ("app", {"app": "/dev/zero"}),
+        ("app", {"app": "/"}),
     ):
         with pytest.raises(NotFound, match="cannot read the log app: ") as found:
             logs.collect(name, sources, 1000)
         assert str(tmp_path) not in found.value.detail
         assert "/dev/zero" not in found.value.detail
+
+
+def test_a_link_on_the_way_is_not_followed_whenever_it_is_planted(tmp_path: Path) -> None:
+    """Whoever may write to a folder above the log would choose any file of that name."""
+    secret, folder, aside = tmp_path / "secret", tmp_path / "var/log", tmp_path / "var/aside"
+    for made in (secret, folder / "app"):
+        made.mkdir(parents=True)
+    (secret / "app.log").write_text("secret")
+    (folder / "app/app.log").write_text("log")
+    path = folder / "app/app.log"
+    assert read(path, 100) == b"log"
+    (folder / "app").rename(aside)
+    (folder / "app").symlink_to(secret)
+    with pytest.raises(NotFound, match="a link is on the way to it; the device's owner must name its real path"):
+        read(path, 100)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            (folder / "app").unlink()
+            aside.rename(folder / "app")
+            (folder / "app").rename(aside)
+            (folder / "app").symlink_to(secret)
+
+    hostile = threading.Thread(target=swap)
+    hostile.start()
+    found = set()
+    try:
+        for _ in range(500):
+            with contextlib.suppress(NotFound):
+                found.add(read(path, 100))
+    finally:
+        stop.set()
+        hostile.join()
+    assert found <= {b"log"}
 
 
 def test_the_journal_of_a_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

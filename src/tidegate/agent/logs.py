@@ -5,6 +5,7 @@ Nothing about a request is durable here: while it waits, the node tells it again
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import selectors
@@ -149,11 +150,8 @@ def _packed(pieces: Iterator[bytes]) -> bytes | None:
 
 
 def _file(name: str, path: str, most_bytes: int) -> Iterator[bytes]:
-    """Not through a link at its end, nor by a further name: whoever writes the log chooses no other file of root's."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unreadable(name, error) from error
+    """Not through a link anywhere, nor by a further name: whoever writes the log chooses no other file of root's."""
+    descriptor = _opened(name, path)
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         os.close(descriptor)
@@ -175,6 +173,26 @@ def _file(name: str, path: str, most_bytes: int) -> Iterator[bytes]:
                 tail = _Tail(len(piece), bytearray(piece), cut=True)
                 piece, first = tail.whole_lines(), False
             yield piece
+
+
+def _opened(name: str, path: str) -> int:
+    """Walked by folder descriptors, each opened below the last, so that links planted meanwhile lead nowhere."""
+    *folders, last = [part for part in path.split("/") if part not in ("", ".")] or ["."]
+    folder = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            further = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = further
+        return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise NotFound(
+                f"cannot read the log {name}: a link is on the way to it; the device's owner must name its real path"
+            ) from error
+        raise _unreadable(name, error) from error
+    finally:
+        os.close(folder)
 
 
 def _journal(name: str, source: str, most_bytes: int) -> Iterator[bytes]:
