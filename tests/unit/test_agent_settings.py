@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import site
+import subprocess
 import sys
 from pathlib import Path
 
@@ -213,3 +215,16 @@ def test_what_the_agent_is_made_of_is_known_to_it(source: Source) -> None:
     assert any(below(f"{site.getsitepackages()[0]}/every-start.pth", path) for path in own)
     assert "/" not in own
     assert "/etc" not in own
+
+
+def test_what_the_interpreter_runs_is_the_agents_own_whether_it_is_there_or_not(source: Source) -> None:
+    """Asked of the interpreter itself, as the installed program is started."""
+    asked = "import sys, json; print(json.dumps([sys.executable, *sys.path]))"
+    interpreter = os.path.realpath(sys.executable)
+    said = subprocess.run([interpreter, "-I", "-c", asked], capture_output=True, check=True, timeout=30).stdout
+    executable, *searched = json.loads(said)
+    assert any(path.endswith(".zip") for path in searched)
+    folder = Path(executable).parent
+    own = own_paths(source, settings.load(source).settings)
+    for path in (executable, *searched, str(folder / "pyvenv.cfg"), str(folder.parent / "pyvenv.cfg")):
+        assert any(below(path, one) for one in own), path

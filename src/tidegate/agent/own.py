@@ -16,6 +16,25 @@ _INSTALLED = ("/etc/tidegate", "/opt/tidegate", "/usr/local/bin/tidegate-agent")
 _UNPACKED = ".tidegate-agent"
 
 
+def _interpreter() -> list[str]:
+    """What decides which code a start of this interpreter runs, whether it is there or not.
+
+    All of the module search path, of which the archive comes first and is seldom there; and `pyvenv.cfg`, which may
+    move all of it, beside the executable and one folder above.
+    """
+    programs = {Path(program) for program in (sys.executable, os.path.realpath(sys.executable))}
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    searched = [path for path in sys.path if path.startswith("/")]
+    homes = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    return [
+        *(str(program) for program in programs),
+        *(str(folder / "pyvenv.cfg") for program in programs for folder in (program.parent, program.parents[1])),
+        *homes,
+        *(str(Path(home).parent / archive) for home in homes),
+        *searched,
+    ]
+
+
 def own_paths(source: Source, settings: Settings) -> tuple[str, ...]:
     """Settings, state with keys and journal, sockets, the program, and the interpreter that runs it; links resolved."""
     library = Path(tidegate.__file__).parents[1]
@@ -29,9 +48,7 @@ def own_paths(source: Source, settings: Settings) -> tuple[str, ...]:
         str(settings.inhibit_path),
         str(library),
         *(str(folder) for folder in unpacked),
-        sys.executable,
-        sysconfig.get_path("stdlib"),
-        sysconfig.get_path("platstdlib"),
+        *_interpreter(),
         # What lies there as a .pth file is run by every start of this interpreter.
         *site.getsitepackages(),
     ]
