@@ -34,7 +34,8 @@ REMOVE = Work("v1", "remove", "vad")
 @dataclass(frozen=True)
 class Scenario:
     """`script` is what the node wants, one after the other. `ends` maps work ids to the outcomes that may be reported
-    (the first is the one without a crash), `runs` to what may then run."""
+    (the first is the one without a crash), `runs` to what may then run. `never_in_force`: what the device says of a
+    version that comes to be current and never whole in its place."""
 
     name: str
     script: tuple[DesiredState, ...]
@@ -45,6 +46,7 @@ class Scenario:
     prepare: Callable[[Machine], None] = lambda _: None
     check: Callable[[Machine], None] = lambda _: None
     waits: str = ""
+    never_in_force: str = ""
 
 
 def wants(*work: Work) -> DesiredState:
@@ -138,6 +140,18 @@ def needs_every_attempt(machine: Machine) -> None:
     made = [label for label, _, life in machine.seen.probes if life == machine.seen.probes[-1][2]]
     if made != ["loads"] * 2 + ["answers"] * 3 and machine.lives == 2:
         raise Violation(f"rolled back after {made}")
+
+
+def never_probed(machine: Machine) -> None:
+    """What never came to an end is not looked at, however often it was begun, in whatever life."""
+    if found := [one for one in machine.seen.probes if one[1] == "6"]:
+        raise Violation(f"a switch that has not ended was probed: {found}")
+
+
+def never_probed_alone(machine: Machine) -> None:
+    """A death between the switch and the other's hand lets the goal be in force for once; else as above."""
+    if machine.lives <= 2:
+        never_probed(machine)
 
 
 def once(machine: Machine) -> None:
@@ -301,9 +315,11 @@ _PLACED = (
     Scenario("edited by hand, put right by the same version", (wants(install(V5)),), {"r1": ("healthy", "rolled_back")},
              {"healthy": V5, "rolled_back": V5}, before=(V5, V4), prepare=edited, world=World(PUBLISHED)),
     Scenario("somebody else writes there", (UPDATE,), {"r1": ("rolled_back", "healthy")}, INSTALL_ENDS,
-             world=World(PUBLISHED, meddles=lambda version: version == "6")),
+             world=World(PUBLISHED, meddles=lambda version: version == "6"), check=never_probed_alone,
+             never_in_force="something on the device changes it back each time"),
     Scenario("reload fails", (UPDATE,), {"r1": ("rolled_back",)}, INSTALL_ENDS,
-             world=World(PUBLISHED, reload_fails=lambda version: version == "6")),
+             world=World(PUBLISHED, reload_fails=lambda version: version == "6"), check=never_probed,
+             never_in_force="the reload failed"),
 )  # fmt: skip
 
 
