@@ -72,6 +72,76 @@ ExecReload=/usr/bin/python3 /opt/greeter.py --tell $MAINPID
 [Install]
 WantedBy=multi-user.target
 """
+#: Ends with status 0 as soon as it has read the word: systemd calls that a success.
+LEAVER = """
+import sys, time
+if "leave" in open(sys.argv[1]).read():
+    sys.exit()
+time.sleep(600)
+"""
+#: Services of all kinds, by the name of the file that each reads at its start.
+UNITS = {
+    "leaver.service": "[Service]\nExecStart=/usr/bin/python3 /opt/leaver.py /etc/greeter/leaver\n",
+    "returning.service": "[Service]\nExecStart=/usr/bin/python3 /opt/leaver.py /etc/greeter/leaver\nRestart=always\n",
+    "kept.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/cp /etc/greeter/kept /run/kept\n",
+    "once.service": "[Service]\nType=oneshot\nExecStart=/bin/cp /etc/greeter/once /run/once\n",
+    "asked.service": "[Service]\nExecStart=/usr/bin/python3 /opt/leaver.py /etc/greeter/leaver\n",
+    "asked.socket": "[Socket]\nListenStream=/run/asked\n",
+}
+#: The agent's own code, as installed, against this systemd.
+TELL = """
+import json, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, str(next(Path("/opt/tidegate/.tidegate-agent").glob("*/lib"))))
+from tidegate.agent.payloads.base import NotTaken
+from tidegate.agent.program import Runner
+from tidegate.agent.reload import Reloader
+from tidegate.agent.settings import Allow
+from tidegate.clock import SystemClock
+from tidegate.wire.config import UnitReload
+
+units = ("leaver", "returning", "kept", "once", "asked")
+allow = Allow(units=tuple(f"{unit}.service" for unit in units))
+reloader = Reloader(lambda: allow, Runner(SystemClock()))
+found = {}
+
+def systemctl(*arguments):
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True).stdout.strip()
+
+def told(what, unit, text, before=None):
+    reload = UnitReload(f"{unit}.service")
+    Path(f"/etc/greeter/{'leaver' if unit in ('returning', 'asked') else unit}").write_text(text)
+    stood = reloader.before(reload)
+    try:
+        reloader.reload(reload, before or stood)
+        found[what] = "taken"
+    except NotTaken as error:
+        found[what] = error.detail
+    found[what] += "; " + (reloader.ended(reload, stood) or "goes on")
+
+for name in ("leaver", "kept", "once"):
+    Path(f"/etc/greeter/{name}").write_text("stay")
+systemctl("start", "leaver", "returning", "kept", "asked.socket", "asked.service")
+told("stays", "leaver", "stay")
+first = systemctl("show", "--value", "--property=MainPID", "leaver")
+told("was started meanwhile", "leaver", "stay", before="inactive")
+found["read anew"] = systemctl("show", "--value", "--property=MainPID", "leaver") != first
+told("comes back", "returning", "stay")
+told("keeps coming back", "returning", "leave")
+systemctl("stop", "returning")
+told("another starts it", "asked", "leave")
+told("leaves", "leaver", "leave")
+told("was stopped", "leaver", "stay")
+told("exited and remains", "kept", "two")
+found["has copied"] = Path("/run/kept").read_text()
+told("runs when asked to", "once", "two")
+Path("/etc/greeter/once").unlink()
+systemctl("start", "once")
+found["failed"] = systemctl("is-active", "once")
+told("is given another start", "once", "three")
+found["has copied once"] = Path("/run/once").read_text()
+print(json.dumps(found))
+"""
 CHECK = """
 import os, sys
 from pathlib import Path
@@ -80,7 +150,7 @@ sys.exit(0 if next(Path(os.environ["TIDEGATE_ARTIFACT"]).glob("*.onnx")).read_by
 ALLOW = """
 [allow]
 destination_prefixes = ["/etc/greeter"]
-units = ["greeter.service"]
+units = ["greeter.service", "leaver.service"]
 probe_ports = [{port}]
 [allow.exec.content]
 argv = ["/usr/bin/python3", "/opt/check.py"]
@@ -186,12 +256,15 @@ class Device:
         except OSError:
             return "does not answer"
 
-    def publish_config(self, folder: Path, version: str, text: str) -> None:
-        file = folder / "greeter.json"
+    def publish_config(
+        self, folder: Path, version: str, text: str, name: str = "greeter", place: str = DESTINATION
+    ) -> None:
+        """One that the service of the same name is told to read."""
+        file = folder / f"{name}.json"
         file.write_text(text)
-        options = {"destination": DESTINATION, "mode": "0640", "reload": {"kind": "unit", "unit": "greeter.service"}}
+        options = {"destination": place, "mode": "0640", "reload": {"kind": "unit", "unit": f"{name}.service"}}
         body = {
-            "name": "greeter",
+            "name": name,
             "version": version,
             "kind": "config",
             "files": [{"name": file.name, "upload": live.upload(self.api, file)}],
@@ -219,7 +292,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # where the Debian root has to be built first
+@pytest.mark.timeout(900)  # where the Debian root has to be built first
 def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     container, api = device.container, device.api
     device.owner_prepares()
@@ -269,12 +342,15 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     device.roll_out("greeter", "1", http, "completed")
     assert container.read(DESTINATION) == '{"greeting": "hello"}'
 
+    services_of_all_kinds(device, tmp_path)
+
     container.reboot()
     until(device.online, device.journal)
     until(lambda: device.greets() == "hello", "the service is back")
     assert {(one["artifact"], one["version"]) for one in device.status()["installed"]} == {
         ("vad", "1"),
         ("greeter", "1"),
+        ("leaver", "1"),
     }
 
     # The same installer again changes nothing but the process.
@@ -294,6 +370,46 @@ def test_a_life_on_a_clean_debian(device: Device, tmp_path: Path) -> None:
     until(lambda: device.shows(AGENT, "ActiveState") in ("failed", "inactive"), device.journal)
     assert device.shows(AGENT, "NRestarts") == "0"
     assert device.greets() == "hello"
+
+
+def services_of_all_kinds(device: Device, tmp_path: Path) -> None:
+    """What it means for a unit to have taken its new file (docs/design/config.md, Units)."""
+    container = device.container
+    container.write("/opt/leaver.py", LEAVER)
+    container.write("/opt/tell.py", TELL)
+    for unit, text in UNITS.items():
+        container.write(f"/etc/systemd/system/{unit}", text)
+    device.systemctl("daemon-reload")
+    found = json.loads(container.run(["/usr/bin/python3", "-I", "/opt/tell.py"], check=True).stdout)
+    again = found.pop("keeps coming back")
+    assert "returning.service was reloaded" in again
+    assert "started it again" in again or "is activating now" in again
+    leaves = "leaver.service was reloaded and is inactive now"
+    assert found == {
+        "stays": "taken; goes on",
+        "was started meanwhile": "taken; goes on",
+        "read anew": True,
+        "comes back": "taken; goes on",
+        "another starts it": "taken; goes on",
+        "leaves": f"{leaves}; leaver.service was active before and is inactive now",
+        "was stopped": "taken; goes on",
+        "exited and remains": "taken; goes on",
+        "has copied": "two",
+        "runs when asked to": "taken; goes on",
+        "failed": "failed",
+        "is given another start": "taken; goes on",
+        "has copied once": "three",
+    }
+
+    device.systemctl("start", "leaver.service")
+    device.publish_config(tmp_path, "1", "stay", "leaver", "/etc/greeter/leaver")
+    device.roll_out("leaver", "1", None, "completed")
+    device.publish_config(tmp_path, "2", "leave", "leaver", "/etc/greeter/leaver")
+    refused = device.roll_out("leaver", "2", None, "halted")
+    assert (refused["state"], leaves in refused["reason"]) == ("rolled_back", True)
+    assert device.shows("leaver.service", "ActiveState") == "active"
+    assert container.read("/etc/greeter/leaver") == "stay"
+    assert container.run(["find", "/etc/greeter", "-name", ".*"], check=True).stdout == ""
 
 
 def upgrade(device: Device, tmp_path: Path, kept: str, old_command: str) -> None:
@@ -340,7 +456,7 @@ AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_installer_refuses_in_words_and_asks_for_the_token_on_a_terminal(device: Device) -> None:
     """Each refusal comes before anything on the device has changed; then a person types the token."""
     container = device.container
