@@ -17,6 +17,7 @@ from tidegate.control.services import fleet_settings, groups, rollouts, sessions
 from tidegate.control.services.node import Node
 from tidegate.control.services.people import NamedGrant, create_operator
 from tidegate.control.services.rollouts import NewRollout, Target
+from tidegate.control.services.rollouts.planning import plan_all
 from tidegate.testing.asgi import Client
 from tidegate.testing.fleet import catalog, enroll
 from tidegate.testing.node import admin_scope
@@ -129,6 +130,25 @@ def test_a_rollout_says_what_was_just_done_and_what_was_done_before(node: Node) 
     page = looker.page(f"/rollouts/{made.id}?done=created")
     assert 'class="toast' in page
     assert "Wave 1 released to 1 device by system:planner" in page
+
+
+@on_sqlite
+def test_a_wave_that_rounding_left_empty_is_passed_over(node: Node) -> None:
+    scope = admin_scope(node)
+    looker = Looker(node, scope)
+    fleet = enroll(node, scope, [f"round-{number}" for number in range(4)])
+    catalog(node, scope, "round", "1")
+    waves = [{"percent": 1}, {"percent": 10}, {"percent": 100}]
+    request = NewRollout(artifact="round", version="1", target=Target(everyone=True), strategy={"waves": waves})
+    made = rollouts.create_rollout(scope, node, request)
+    for _ in range(3):
+        plan_all(node)
+        for device in fleet:
+            device.seen()
+            device.tick()
+    page = looker.page(f"/rollouts/{made.id}")
+    assert "passed over" in page
+    assert "open since never" not in page
 
 
 @on_sqlite

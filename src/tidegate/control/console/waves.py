@@ -53,7 +53,9 @@ def _gate(rollout: RolloutDetail, wave: WaveView, soak_before: int, now: datetim
     kind = "manual" if wave.manual else "auto"
     state: GateState = "closed"
     said = "needs approval" if wave.manual else "opens itself"
-    if wave.released:
+    if wave.released and wave.released_at is None:  # rounding left it empty
+        state, said = "open", "passed over"
+    elif wave.released:
         at = words.clock(wave.released_at, now)
         state, said = "open", f"approved {at}" if wave.manual else f"open since {at}"
     elif rollout.state is RolloutState.ABORTED:
