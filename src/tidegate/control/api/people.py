@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tidegate.control.api.operations import Call, Operation
-from tidegate.control.domain.access import EVERY_FLEET, Identity
+from tidegate.control.domain.access import EVERY_FLEET, Actor, Identity
 from tidegate.control.domain.people import ApiKey
 from tidegate.control.services import api_keys, operator_sessions, people, sessions
 from tidegate.control.services.people import ANY, NamedGrant, OperatorDetail
@@ -192,7 +192,7 @@ def _key(call: Call, key: ApiKey, now: datetime) -> wire.ApiKeyInfo:
         role=key.grant.role,
         fleet=ANY if key.grant.fleet_id == EVERY_FLEET else call.scope.fleet,
         created_at=key.created_at,
-        created_by=key.created_by,
+        created_by=str(Actor("user", key.created_by)),
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
