@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html import unescape
 from typing import Any
@@ -9,9 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.types import Message
 
 from tidegate.control.console import app as console_app
-from tidegate.control.console import cookies
+from tidegate.control.console import cookies, guard
 from tidegate.control.console.handlers.new_rollout import Typed, request_of
 from tidegate.control.console.strategy_form import fields_of
 from tidegate.control.domain.access import EVERY_FLEET, Grant, Scope
@@ -25,6 +28,7 @@ from tidegate.control.services.rollouts import NewRollout, Target
 from tidegate.control.services.rollouts.planning import plan_all
 from tidegate.control.store import engine
 from tidegate.control.store import people as people_store
+from tidegate.errors import Malformed
 from tidegate.testing.asgi import Answer, Client
 from tidegate.testing.fleet import catalog, enroll
 from tidegate.testing.node import admin_scope
@@ -249,3 +253,13 @@ def test_four_eyes_name_the_reason_at_the_dashed_button_for_ones_own_key_too(nod
     assert b"four_eyes asks for another person" in refused.body
     seen = values(mia.look(f"/rollouts/{rollout}"), "generation")[0]
     assert mia.send(f"/rollouts/{rollout}/approve", generation=seen).status == 303
+
+
+def test_a_browser_that_leaves_while_it_sends_is_nobodys_defect() -> None:
+    async def left() -> Message:
+        return {"type": "http.disconnect"}
+
+    headers = [(b"content-length", b"9"), (b"content-type", b"application/x-www-form-urlencoded")]
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, left)
+    with pytest.raises(Malformed, match="the browser left before its end"):
+        asyncio.run(guard.read_form(request, most_bytes=100))

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import anyio
 import anyio.to_thread
 from starlette.datastructures import FormData
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tidegate.control import problems
@@ -95,6 +95,8 @@ async def read_form(request: Request, *, most_bytes: int) -> FormData:
             return await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=4 * FIELD_MAX)
     except TimeoutError as error:
         raise Malformed(f"cannot wait longer than {most_seconds:,} seconds for the form") from error
+    except ClientDisconnect as error:
+        raise Malformed("cannot read the form: the browser left before its end") from error
     except Exception as error:
         if getattr(error, "status_code", 0) == 400:
             raise Malformed(f"cannot read the form: {getattr(error, 'detail', error)}") from error
