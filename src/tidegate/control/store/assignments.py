@@ -24,8 +24,8 @@ from tidegate.control.domain.rollouts.model import (
 )
 from tidegate.control.domain.rollouts.record import RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment
+from tidegate.control.store import engine, selectors
 from tidegate.control.store import groups as group_store
-from tidegate.control.store import selectors
 from tidegate.control.store.rollouts import Deltas
 from tidegate.control.store.schema import assignments, device_events, devices, group_members, groups, rollouts
 from tidegate.ids import ArtifactId, DeviceId, FleetId, RolloutId
@@ -102,14 +102,20 @@ _UPDATE = (
 
 
 def insert(tx: Connection, rollout_id: RolloutId, cohorts: Sequence[Sequence[DeviceId]], now: datetime) -> None:
-    """Every device of every cohort as pending."""
+    """Every device of every cohort as pending: one statement a wave, by device, which is the order of the index."""
+    columns = ("rollout_id", "device_id", "wave", "state", "state_since")
     for number, cohort in enumerate(cohorts, start=1):
-        for start in range(0, len(cohort), 10_000):
-            rows = [
-                {"rollout_id": rollout_id, "device_id": one, "wave": number, "state": _S.PENDING, "state_since": now}
-                for one in cohort[start : start + 10_000]
-            ]
-            tx.execute(assignments.insert(), rows)
+        same = [
+            sa.literal(value, assignments.c[name].type)
+            for name, value in (
+                ("rollout_id", rollout_id),
+                ("wave", number),
+                ("state", _S.PENDING),
+                ("state_since", now),
+            )
+        ]
+        device = engine.numbers(tx, sorted(cohort))
+        tx.execute(assignments.insert().from_select(columns, sa.select(same[0], device, *same[1:])))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def numbers(tx: Connection, values: Sequence[int]) -> sa.ColumnElement[int]:
     if tx.dialect.name == "sqlite":
         return sa.func.json_each(json.dumps(values)).table_valued(sa.column("value", sa.BigInteger)).c.value
     listed = sa.cast(list(values), postgresql.ARRAY(sa.BigInteger))
-    return sa.func.unnest(listed).table_valued(sa.column("value", sa.BigInteger)).c.value
+    return sa.func.unnest(listed).column_valued("number")
 
 
 def upsert(
