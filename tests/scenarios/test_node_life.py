@@ -91,6 +91,11 @@ def test_check_config_shows_every_setting(tmp_path: Path, capsys: pytest.Capture
     shown = json.loads(capsys.readouterr().out)
     assert shown["interval_seconds"] == 7
     assert set(shown) == set(settings.Settings.__struct_fields__)
+    file.write_text('database_url = "postgresql://u@h/n"\ndatabase_password_file = "nothing"\n')
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check-config", "--config", str(file)])
+    assert ended.value.code == 1
+    assert "cannot read database_password_file" in capsys.readouterr().err
     file.write_text("colour = 1\n")
     with pytest.raises(SystemExit) as ended:
         cli.main(["check-config", "--config", str(file)])

@@ -120,6 +120,7 @@ def serve(cli: Cli, /, config: str) -> None:
 def check_config(cli: Cli, /, config: str) -> None:
     """Read the settings file as `serve` would and print every setting, defaults filled in."""
     chosen = settings.load(Path(config))
+    _ = chosen.effective_database_url  # reads the password's file, which `serve` would miss
     cli.out.data(effective(chosen))
 
 
