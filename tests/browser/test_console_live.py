@@ -115,6 +115,18 @@ def test_typed_words_and_open_sheets_are_kept(site: Site, open_window: Opens) ->
     expect(page.locator("#standing")).to_contain_text("waiting_for_approval")
 
 
+def test_an_open_sheet_of_a_device_says_that_its_facts_changed(site: Site, open_window: Opens) -> None:
+    site.devices("sheet", 1)
+    page = watched(open_window, "/devices/sheet-00")
+    unfold(page, "Decommission device")
+    note = page.locator("details[open] .sheet__changed")
+    expect(note).to_be_hidden()
+    next_message(page, lambda: holds.hold(site.scope, site.node, HeldDevice("sheet-00"), "in repair"))
+    expect(note).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Release hold")).to_be_visible()
+
+
 def test_focus_and_opened_details_outlive_an_update(site: Site, open_window: Opens) -> None:
     fleet, made = rolling(site, "focus", 4)
     page = watched(open_window, f"/rollouts/{made.id}")
