@@ -209,6 +209,8 @@ def test_people_and_keys(real: Real, run: Operator, tmp_path: Path) -> None:
     real.secrets["API key"] = kept.read_text().strip()
     assert run("key", "create", "ci", "--role", "viewer").code == REFUSED
     assert "ci" in run("key", "list").out
+    makers = {one["created_by"] for noun in ("key", "token") for one in run.json(noun, "list")["items"]}
+    assert makers == {f"user:{real.node.admin}"}, "one spelling of who made a thing"
     as_key = ("--key-file", str(kept))
     assert run.json(*as_key, "whoami")["actor"] == "apikey:ci"
     denied = run(*as_key, "group", "create", "mine")
@@ -243,6 +245,50 @@ def test_roles_sessions_and_a_second_fleet(run: Operator) -> None:
     assert {one["id"] for one in own} <= {one["id"] for one in everybody}
     run.json("session", "end-others")
     assert [one["current"] for one in run.json("session", "list")["items"]] == [True]
+
+
+def test_what_is_mistyped_or_left_out_is_answered_with_what_there_is(run: Operator) -> None:
+    for words, code, said in (
+        (("devise", "list"), USAGE, "Did you mean 'device'?"),
+        (("fleet", "unfreeze"), USAGE, "No such command 'unfreeze'"),
+        (("fleet", "freeze", "--reason", "x", "--until", "2027-01-01"), USAGE, "'--until': '2027-01-01' does not say"),
+        (("group", "create", "UPPER"), REFUSED, "cannot accept this: NAME must be 1 to 63 lower-case letters"),
+        (("group", "change", "lab"), USAGE, "give --rename or --selector"),
+        (("api", "GET", "/nope"), NOT_FOUND, "cannot find /nope"),
+        (("api", "GET", "/devices"), NOT_FOUND, "it is a page of the console"),
+        (("device", "list", "--fleet", "nowhere"), NOT_FOUND, "cannot find the fleet nowhere"),
+        (("device", "list", "--fleet=nowhere"), NOT_FOUND, "cannot find the fleet nowhere"),
+        (("device", "list", "--every", "--cursor", "x"), USAGE, "--every or --cursor"),
+    ):
+        done = run(*words)
+        assert (done.code, said in done.err) == (code, True), (words, done.err)
+
+
+def test_a_whole_list_is_walked_over_all_its_pages(run: Operator) -> None:
+    for number in range(3):
+        run("group", "create", f"page-{number}")
+    page = run.json("group", "list", "--search", "page-", "--limit", "2")
+    assert (len(page["items"]), page["total"]) == (2, 3)
+    assert page["next_cursor"]
+    whole = run.json("group", "list", "--search", "page-", "--limit", "2", "--every")
+    assert [one["name"] for one in whole["items"]] == ["page-0", "page-1", "page-2"]
+    assert (whole["total"], whole["next_cursor"]) == (3, None)
+
+
+def test_the_fleet_and_the_node_say_how_they_are(run: Operator) -> None:
+    frozen = run.json("fleet", "freeze", "--reason", "storm", "--until", "2090-01-01T01:00:00+01:00")
+    assert frozen["hold"]["until"] == "2090-01-01T00:00:00Z"
+    shown = run.json("fleet", "show")
+    assert (shown["name"], shown["hold"]["reason"]) == ("default", "storm")
+    assert shown["devices"] == run.json("device", "counts")
+    assert run("fleet", "release").code == OK
+    assert run.json("fleet", "show")["hold"] is None
+    status = run.json("node", "status")
+    assert status["ready"] is True
+    assert "convenience-trust-domain" in {one["kind"] for one in status["warnings"]}
+    assert json.loads(run("node", "openapi").out)["openapi"].startswith("3.")
+    assert run.json("audit", "key")["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
+    assert run.json("user", "show", "admin")["name"] == "admin"
 
 
 def test_audit(run: Operator, tmp_path: Path) -> None:

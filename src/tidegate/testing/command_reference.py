@@ -1,15 +1,14 @@
-"""The part of docs/reference/cli.md that is made from the commands: what each does, and the shape of its JSON."""
+"""The part of docs/reference/cli.md that is made from the commands: what each does and calls, and its JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import click
 import msgspec
 
-from tidegate.cli.main import program
+from tidegate.testing import command_calls
 
 _HEAD = """
 ## What each command prints with `--json`
@@ -19,38 +18,33 @@ where there is none; the program itself holds each command to it. Fields may be 
 its meaning. A refusal is one object on standard error: `type`, `title`, `detail`, `exit_code`, and where they apply
 `permission`, `errors` (`pointer`, `detail`), `retry_after_seconds`, `suggestions`.
 
-| command | what it does | JSON |
-| --- | --- | --- |
+A call is an operation of the [API](api.md), and of the Python client by the same name; `--url`, `--ca`, `--key-file`,
+`--context` and `--fleet` may stand anywhere too.
+
+| command | what it does | calls | JSON |
+| --- | --- | --- | --- |
 """
 
 
 def text() -> str:
     """Every command with the shape of its JSON, and every shape with its fields."""
-    walked = list(_walk(program, "tidegate"))
-    kinds = [kind for _, _, kind in walked if kind not in (None, Any)]
+    walked = list(command_calls.leaves())
+    declared = [getattr(command.callback, "gives", Any) for _, command in walked]
+    kinds = [kind for kind in declared if kind not in (None, Any)]
     schemas, shapes = msgspec.json.schema_components(kinds, ref_template="#{name}")
     made = iter(schemas)
     lines = [_HEAD]
-    for name, said, kind in walked:
+    for (name, command), kind in zip(walked, declared, strict=True):
+        said = (command.help or "").partition("\n")[0].rstrip(".")
+        called = ", ".join(f"`{one}`" for one in sorted(command_calls.calls(command)))
         shape = "" if kind is None else "any" if kind is Any else _shape(next(made))
-        lines.append(f"| `{name}` | {_cell(said)} | {_cell(shape)} |\n")
+        lines.append(f"| `{name}` | {_cell(said)} | {called} | {_cell(shape)} |\n")
     lines.append("\n## Shapes\n")
     for name, schema in sorted(shapes.items()):
         if "properties" in schema:
             lines.append(f"\n### {_title(name)}\n\n| field | type |\n| --- | --- |\n")
             lines += [f"| `{field}` | {_cell(_shape(inner))} |\n" for field, inner in schema["properties"].items()]
     return "".join(lines)
-
-
-def _walk(command: click.Command, name: str) -> Iterator[tuple[str, str, Any]]:
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for inner in command.list_commands(context):
-            found = command.get_command(context, inner)
-            if found is not None:
-                yield from _walk(found, f"{name} {inner}")
-        return
-    yield name, (command.help or "").partition("\n")[0].rstrip("."), getattr(command.callback, "gives", Any)
 
 
 def _title(name: str) -> str:
