@@ -112,6 +112,19 @@ def test_a_key_of_what_the_database_refused_may_be_used_again(site: Site) -> Non
     assert answers[1].json()["type"] == "/problems/conflict", answers[1].body
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_api_keys_of_one_name_in_two_fleets_do_not_share_their_idempotency_keys(site: Site) -> None:
+    site.ok("POST", "/v1/fleets", {"name": "harbour"})
+    made = []
+    for fleet in ("default", "harbour"):
+        body = {"name": "ci", "role": "operator"}
+        secret = site.ok("POST", f"/v1/api-keys?fleet={fleet}", body)["secret"]
+        client, key = Client(site.app, bearer=secret), {"idempotency-key": "deploy-1"}
+        made.append(client.request("POST", f"/v1/groups?fleet={fleet}", body={"name": "pier"}, headers=key))
+    assert [one.status for one in made] == [201, 201], [one.body for one in made]
+    assert made[0].json()["id"] != made[1].json()["id"]
+
+
 @pytest.mark.parametrize("name", ["groups.create", "tokens.mint"])
 def test_of_two_at_once_with_one_key_one_creates(site: Site, name: str) -> None:
     path, body = _asked(site, name)

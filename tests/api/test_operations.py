@@ -10,7 +10,6 @@ from starlette.applications import Starlette
 
 from tidegate.control.api import problems, table
 from tidegate.control.api.operations import MAX_BODY_BYTES, routes
-from tidegate.control.domain.access import Actor
 from tidegate.control.services import api_keys, idempotency, people, sessions
 from tidegate.control.services.node import Node
 from tidegate.errors import Conflict
@@ -169,13 +168,13 @@ def test_a_refused_request_gives_its_key_back(client: Client) -> None:
 
 
 def test_stored_answers_are_told_again_and_cut_off_calls_are_unknown(node: Node) -> None:
-    actor = Actor("user", "ada")
-    assert idempotency.begin(node, actor, "k", "a" * 64) is None
+    ada = admin_scope(node, name="ada")
+    assert idempotency.begin(node, ada, "k", "a" * 64) is None
     with pytest.raises(Conflict, match="cannot tell"):
-        idempotency.begin(node, actor, "k", "a" * 64)
-    idempotency.finish(node, actor, "k", status=201, body=b'{"id":1}', subject="1")
-    assert idempotency.begin(node, actor, "k", "a" * 64) == b'{"id":1}'
-    assert idempotency.begin(node, Actor("user", "bob"), "k", "b" * 64) is None
+        idempotency.begin(node, ada, "k", "a" * 64)
+    idempotency.finish(node, ada, "k", status=201, body=b'{"id":1}', subject="1")
+    assert idempotency.begin(node, ada, "k", "a" * 64) == b'{"id":1}'
+    assert idempotency.begin(node, admin_scope(node, name="bob"), "k", "b" * 64) is None
 
 
 def test_of_many_at_once_with_one_key_one_is_carried_out(node: Node) -> None:
@@ -183,7 +182,9 @@ def test_of_many_at_once_with_one_key_one_is_carried_out(node: Node) -> None:
 
     def ask() -> None:
         try:
-            outcomes.append("first" if idempotency.begin(node, Actor("user", "a"), "k", "a" * 64) is None else "again")
+            outcomes.append(
+                "first" if idempotency.begin(node, admin_scope(node, name="a"), "k", "a" * 64) is None else "again"
+            )
         except Conflict:
             outcomes.append("refused")
 

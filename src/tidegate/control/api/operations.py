@@ -227,8 +227,8 @@ async def _carry_out(
 
 
 def _once(operation: Operation, call: Call, key: str, digest: str) -> Response:
-    """Carry out a creating call at most once per actor and Idempotency-Key; say the same again when asked again."""
-    stored = idempotency.begin(call.node, call.scope.actor, key, digest)
+    """Carry out a creating call at most once per actor, fleet and Idempotency-Key; asked again, say the same again."""
+    stored = idempotency.begin(call.node, call.scope, key, digest)
     if stored is not None:
         return _answer(operation, stored, replayed=True)
     try:
@@ -236,12 +236,12 @@ def _once(operation: Operation, call: Call, key: str, digest: str) -> Response:
     except Exception as error:
         # What the database refuses it refuses whole; after a lost one, or the unforeseen, nobody knows what was done.
         if isinstance(error, TidegateError) or isinstance(problems.understood(error), Refused):
-            idempotency.forget(call.node, call.scope.actor, key)
+            idempotency.forget(call.node, call.scope, key)
         raise
     body = _JSON.encode(answer)
     kept = None if operation.secret_answer else body
     subject = str(getattr(answer, "id", ""))
-    idempotency.finish(call.node, call.scope.actor, key, status=operation.status, body=kept, subject=subject)
+    idempotency.finish(call.node, call.scope, key, status=operation.status, body=kept, subject=subject)
     return _answer(operation, body)
 
 

@@ -1,4 +1,4 @@
-"""Creating calls at most once per actor and Idempotency-Key (SPEC section 13).
+"""Creating calls at most once per actor, fleet and Idempotency-Key (SPEC section 13).
 
 The intent is committed before the act: a node that dies in between leaves a key that answers "cannot tell", never one
 that creates a second time.
@@ -10,7 +10,7 @@ import re
 
 from sqlalchemy.exc import IntegrityError
 
-from tidegate.control.domain.access import Actor
+from tidegate.control.domain.access import Scope
 from tidegate.control.services.node import Node
 from tidegate.control.store import engine
 from tidegate.control.store import idempotency as store
@@ -19,7 +19,7 @@ from tidegate.errors import Conflict, FieldError, Invalid
 _KEY = re.compile(r"[!-~]{1,128}")
 
 
-def begin(node: Node, actor: Actor, key: str, request_sha256: str) -> bytes | None:
+def begin(node: Node, scope: Scope, key: str, request_sha256: str) -> bytes | None:
     """Note that this call is about to be carried out; gives the stored answer when it was already.
 
     Raises:
@@ -27,10 +27,11 @@ def begin(node: Node, actor: Actor, key: str, request_sha256: str) -> bytes | No
         Conflict: the first call with this key is still under way, was cut off, or its answer bore a secret.
     """
     if _KEY.fullmatch(key) is None:
-        raise Invalid(f"cannot use this Idempotency-Key: it must match {_KEY.pattern}", (FieldError("", "grammar"),))
+        rule = "must be 1 to 128 printable ASCII characters without blanks"
+        raise Invalid(f"cannot use this Idempotency-Key: it {rule}", (FieldError("", rule),))
     try:
         with node.db.write() as tx:
-            stored = store.begin(tx, str(actor), key, request_sha256, engine.now(tx))
+            stored = store.begin(tx, _whose(scope), key, request_sha256, engine.now(tx))
     except IntegrityError as error:  # two first calls at once on PostgreSQL; the other one won
         raise _under_way() from error
     if stored is None:
@@ -49,16 +50,21 @@ def begin(node: Node, actor: Actor, key: str, request_sha256: str) -> bytes | No
     return stored.body
 
 
-def finish(node: Node, actor: Actor, key: str, *, status: int, body: bytes | None, subject: str) -> None:
+def finish(node: Node, scope: Scope, key: str, *, status: int, body: bytes | None, subject: str) -> None:
     """Keep the answer; `body` None where it bore a secret."""
     with node.db.write() as tx:
-        store.finish(tx, str(actor), key, status=status, body=body, subject=subject)
+        store.finish(tx, _whose(scope), key, status=status, body=body, subject=subject)
 
 
-def forget(node: Node, actor: Actor, key: str) -> None:
+def forget(node: Node, scope: Scope, key: str) -> None:
     """The call was refused and changed nothing: the key may be used for a better one."""
     with node.db.write() as tx:
-        store.forget(tx, str(actor), key)
+        store.forget(tx, _whose(scope), key)
+
+
+def _whose(scope: Scope) -> str:
+    """Two fleets may have an API key of the same name; what one has asked is nothing to the other."""
+    return f"{scope.fleet_id}/{scope.actor}"
 
 
 def _under_way() -> Conflict:
