@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tests.browser.serving import Opens, Site, press, unfold
 from tests.browser.test_console_pages import NARROW, SETTLED, WIDE, _violations
 
@@ -194,3 +194,18 @@ def test_mistakes_and_answers_are_accessible_too(open_window: Opens, size: dict[
     expect(page.locator("#outcome")).to_contain_text("line 2")
     look("a sheet with a mistake")
     assert trouble == []
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_preview_is_of_what_was_typed_last_however_long_an_earlier_one_takes(open_window: Opens) -> None:
+    window = open_window(reduced_motion="reduce")
+    page = window.enter()
+    window.go("/new-group")
+    unanswered: list[Route] = []
+    page.route("**/new-group/preview", lambda route: route.continue_() if unanswered else unanswered.append(route))
+    with page.expect_request("**/new-group/preview"):
+        make(page, "latest", WRONG)
+        page.get_by_label("Name", exact=True).focus()
+    page.get_by_label("Selector").fill(RIGHT)
+    page.get_by_label("Name", exact=True).focus()
+    expect(page.locator("#preview").get_by_role("status")).to_have_text("1 device", timeout=8_000)
