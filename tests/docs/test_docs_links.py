@@ -22,7 +22,10 @@ ALL_OF_IT = PROJECT / "docs" / "specification.md"
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 _FENCED = re.compile(r"^[ \t]*(```|~~~)(.*?)\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"""(?<![\w./-])(tidegate(?:-agent)?)((?:[ \t]+(?!\d?>)(?:'[^']*'|"[^"]*"|[^\s|>&;)'"])+)+)""")
+#: Not the user or the unit of that name, as `sudo -u tidegate`.
+_CALL = re.compile(
+    r"""(?<![\w./-])(?<!-[ugo] )(tidegate(?:-agent)?)((?:[ \t]+(?!\d?>)(?:'[^']*'|"[^"]*"|[^\s|>&;)'"])+)+)"""
+)
 
 
 def ids(path: Path) -> str:

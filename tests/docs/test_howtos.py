@@ -10,8 +10,8 @@ from tests.docs.stage import stage
 from tidegate.testing import runbook
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
-#: Played elsewhere: from nothing (test_guides.py), beside a Prometheus, by a Python.
-ELSEWHERE = {"first-hour.md", "config-files.md", "monitoring.md", "python-client.md"}
+#: Played elsewhere: from nothing (test_guides.py), beside a Prometheus, by a Python, by root on a clean Debian.
+ELSEWHERE = {"first-hour.md", "config-files.md", "monitoring.md", "python-client.md", "run-a-node.md"}
 _PLAYED = [path for path in GUIDES if path.name not in ELSEWHERE]
 _IN_CONSOLE = [path for path in _PLAYED if any(isinstance(part, runbook.Browser) for part in runbook.read(path))]
 
