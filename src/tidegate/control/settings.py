@@ -241,10 +241,12 @@ def _check(settings: Settings) -> None:
     for name in ("enroll_bind", "metrics_bind"):
         if bind := getattr(settings, name):
             split_bind(bind, name)
-    for name in ("console_url", "channel_url"):
+    for name in ("console_url", "enroll_url", "channel_url"):
         url = getattr(settings, name)
         if url:
             _check_url(name, url)
+    if settings.enroll_url and not settings.enroll_bind:
+        raise _wrong("enroll_url", "means nothing without enroll_bind; set console_url")
     if _TRUST_DOMAIN.fullmatch(settings.trust_domain) is None:
         raise _wrong("trust_domain", f"must match {_TRUST_DOMAIN.pattern}")
     if settings.blob_url and _BUCKET.fullmatch(settings.blob_url) is None:

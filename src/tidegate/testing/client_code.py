@@ -24,8 +24,6 @@ FILE = Path(__file__).parents[1] / "client" / "calls.py"
 #: What people do not call: what devices ask before they have a certificate, and the installer's files.
 _NOT_FOR_PEOPLE = re.compile(r"/v1/enroll|/install/.*")
 _SLICE = ("limit", "offset", "cursor")
-_NOTHING = (msgspec.NODEFAULT, None)
-
 Call = Operation | RawRoute
 
 

@@ -20,7 +20,6 @@ FLAGS = (
 #: A button that takes a press: neither refused with its reason, nor changed so lately that nobody can have read it.
 PRESSABLE = ":not([aria-disabled=true], [data-settling])"
 WIDE: ViewportSize = {"width": 1440, "height": 900}
-NARROW: ViewportSize = {"width": 390, "height": 844}
 
 
 def sign_in(page: Page, node: LiveNode) -> None:

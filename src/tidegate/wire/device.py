@@ -261,8 +261,3 @@ class Renew(Request, frozen=True):
 class Renewed(Answer, frozen=True):
     certificate_chain_pem: str
     ca_bundle_pem: str
-
-
-def leave_is_current(granted_at: float, now: float, answer: LeaveAnswer) -> bool:
-    """Whether leave received at monotonic second `granted_at` may still be acted on at `now`."""
-    return answer.granted and 0 <= now - granted_at <= answer.valid_seconds

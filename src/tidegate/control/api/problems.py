@@ -22,7 +22,3 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return respond(Malformed(f"cannot read the request: {getattr(error, 'detail', status)}"))
     return respond(understood(error))
-
-
-async def on_error(_request: Request, error: Exception) -> Response:
-    return respond(understood(error))

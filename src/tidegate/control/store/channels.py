@@ -111,12 +111,6 @@ def listed(
     return [_channel(row) for row in rows], total
 
 
-def pointing_at(tx: Connection, artifact_id: ArtifactId) -> list[str]:
-    """The names of the channels that point at a version."""
-    query = sa.select(channels.c.name).where(channels.c.artifact_id == artifact_id).order_by(channels.c.name)
-    return [row.name for row in tx.execute(query)]
-
-
 def moves(
     tx: Connection, fleet_id: FleetId, artifact: str, name: str, *, before: int | None, limit: int, offset: int
 ) -> tuple[list[Move], int]:

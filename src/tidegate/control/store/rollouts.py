@@ -20,7 +20,6 @@ from sqlalchemy import Connection, Row
 from tidegate.control.domain.rollouts.model import (
     ENDED,
     IN_FLIGHT,
-    SERVING,
     AssignmentState,
     Plan,
     Rollout,
@@ -324,8 +323,3 @@ def record(row: Row[Any]) -> RolloutRecord:
         first_served_at=row.first_served_at,
         generation=row.generation,
     )
-
-
-def is_serving() -> sa.ColumnElement[bool]:
-    """The condition on `rollouts` under which anything is served."""
-    return rollouts.c.state.in_(sorted(SERVING))

@@ -41,7 +41,6 @@ MAX_DELEGATIONS = 32
 #: `fetch(path, max_bytes)`: the path is relative to the repository, such as ``metadata/timestamp.json``. Raises
 #: `NotServed` when the repository says that there is no such file, `Unavailable` for any other trouble.
 Fetch = Callable[[str, int], bytes]
-Delegator = Root | Targets
 
 
 class NotServed(Unavailable):

@@ -53,13 +53,6 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     fsync_folder(path.parent)
 
 
-def remove_file(path: Path) -> None:
-    """Remove `path` durably; nothing when it is not there."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        fsync_folder(path.parent)
-
-
 def sweep(folder: Path) -> None:
     """Remove what a crash left unfinished in `folder`; only its single writer may call this."""
     for path in folder.glob(f".*{_TEMP_SUFFIX}"):

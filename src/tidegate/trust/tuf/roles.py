@@ -136,11 +136,6 @@ def read_snapshot(row: Row) -> Snapshot:
     return signed
 
 
-def read_timestamp(row: Row) -> Timestamp:
-    signed: Timestamp = _read(row, Timestamp)
-    return signed
-
-
 def need(rows: Rows, role: str) -> Row:
     row = rows.get(role)
     if row is None:
