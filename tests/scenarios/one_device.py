@@ -41,8 +41,8 @@ class Device:
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read()), answer
 
-    def beat(self) -> tuple[int, Any]:
-        status, answer, _ = self._post("heartbeat", wire.Heartbeat("0" * 32))
+    def beat(self, seen: str = "", wait_seconds: int = 0) -> tuple[int, Any]:
+        status, answer, _ = self._post("heartbeat", wire.Heartbeat("0" * 32, seen=seen, wait_seconds=wait_seconds))
         return status, answer
 
     def report(self, work: str) -> tuple[int, Any]:

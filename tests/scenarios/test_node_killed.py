@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -28,6 +32,8 @@ from tidegate.testing import live
 from tidegate.testing.processes import Processes
 
 DEADLINE_SECONDS = 60.0
+#: What the unit gives it before it is killed.
+STOP_SECONDS = 30.0
 _PIECE = {"headers": {"content-type": "application/octet-stream"}}
 LARGE = os.urandom(1 << 20)
 
@@ -153,7 +159,7 @@ def _check(busy: Busy) -> None:
     assert received >= done.received[-1]
     done.received.append(received)
     status, answer = busy.device.beat()
-    assert (status, answer["report_sequence"] >= done.reports[-1]) == (200, True)
+    assert (status, answer.get("report_sequence", 0) >= done.reports[-1]) == (200, True)
 
 
 def _check_rows(url: str, data_dir: Path, done: Acknowledged) -> None:
@@ -170,6 +176,59 @@ def _check_rows(url: str, data_dir: Path, done: Acknowledged) -> None:
     assert rollouts == planned
     (part,) = (data_dir / "uploads").glob("?" * 32)
     assert LARGE.startswith(part.read_bytes()[: done.received[-1]])
+
+
+@pytest.mark.timeout(120)
+def test_a_stopped_node_answers_what_is_held_and_keeps_what_arrived(tmp_path: Path) -> None:
+    node = live.initialise(tmp_path / "node", interval_seconds=60)
+    with Processes(tmp_path / "logs") as processes, ThreadPoolExecutor(1) as beside:
+        live.serve(node, processes)
+        busy = Busy(node, tmp_path)
+        busy.send()
+        _, answer = busy.device.beat()
+        held = beside.submit(busy.device.beat, answer["desired_digest"], 60)
+        until = time.monotonic() + DEADLINE_SECONDS
+        while "tidegate_heartbeats_held 1.0" not in _metrics(node):
+            assert time.monotonic() < until
+        with _half_sent(busy, 500) as connection:
+            began = time.monotonic()
+            os.kill(processes.pid("node"), signal.SIGTERM)
+            status, released = held.result(DEADLINE_SECONDS)
+            assert (status, released["desired_digest"]) == (200, answer["desired_digest"])
+            while processes.exit_code("node") is None:
+                assert time.monotonic() - began < STOP_SECONDS
+                time.sleep(0.05)  # between two looks at a condition
+            told = connection.recv(4000)
+            assert told.startswith(b"HTTP/1.1 503"), told
+            assert b"the node is ending" in told
+        assert processes.exit_code("node") == 0
+        busy.device.connection.close()
+        live.serve(node, processes)
+        _check(busy)
+        while busy.done.received[-1] < 3000:
+            busy.send()
+        busy.device.connection.close()
+
+
+def _metrics(node: live.LiveNode) -> str:
+    url = node.metrics_url.removesuffix("/metrics") + "/metrics"
+    return urllib3.request("GET", url, timeout=30, retries=False).data.decode()
+
+
+@contextmanager
+def _half_sent(busy: Busy, arrived: int) -> Iterator[ssl.SSLSocket]:
+    """An upload whose sender has sent half a piece and goes on thinking."""
+    at = urlsplit(busy.node.console_url)
+    context = ssl.create_default_context(cafile=str(busy.node.ca))
+    plain = socket.create_connection((at.hostname or "", at.port or 0), timeout=DEADLINE_SECONDS)
+    with context.wrap_socket(plain, server_hostname=at.hostname) as connection:
+        offset = busy.done.received[-1]
+        head = (
+            f"PATCH /v1/uploads/{busy.upload}?offset={offset} HTTP/1.1\r\nhost: {at.netloc}\r\ncontent-length: 1000\r\n"
+            f"content-type: application/octet-stream\r\nauthorization: Bearer {busy.api.secret}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + LARGE[offset : offset + arrived])
+        yield connection
 
 
 #: Upgrades the database, and is killed before the n-th statement that changes the schema.

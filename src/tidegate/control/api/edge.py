@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.control.problems import respond, understood
 from tidegate.control.services.node import Node
-from tidegate.errors import Malformed
+from tidegate.errors import Malformed, Unavailable
 
 log = structlog.get_logger()
 
@@ -24,6 +25,7 @@ _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
+_ENDING = Unavailable("cannot finish this: the node is ending; ask again, or go on with it, when it is back")
 
 
 class Edge:
@@ -55,6 +57,9 @@ class Edge:
                 if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
                     raise Malformed("cannot read the address: it must not contain the character U+0000")
                 await self._app(scope, receive, answer)
+            except asyncio.CancelledError:  # only the end of the node cancels what is under way, when its grace is over
+                if not status:
+                    await respond(_ENDING)(scope, receive, answer)
             except Exception as error:  # noqa: BLE001 - the outermost edge: logged there, answered here
                 response = respond(understood(error))
                 if not status:
