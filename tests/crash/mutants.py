@@ -27,7 +27,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "def _ready(record: Record, facts: Facts) -> Decision:\n    if not facts.wanted:",
         "def _ready(record: Record, facts: Facts) -> Decision:\n    if False:",
     ),
-    "own bytes are not used": ("if facts.kept and facts.goal_whole:", "if False:"),
+    "own bytes are not used": ("if facts.kept and facts.goal_whole and record.order.kind is Kind.REVERT:", "if False:"),
+    "own bytes are installed unasked": ("facts.goal_whole and record.order.kind is Kind.REVERT:", "facts.goal_whole:"),
     "own bytes are not hashed again": (
         "        if facts.goal_damage is None:\n            return record, Check(goal)\n        if not",
         "        if not",

@@ -55,8 +55,9 @@ def _fetch(record: Record, facts: Facts) -> Decision:
     goal = record.order.goal
     if goal is None:
         return _move(record, Phase.READY)
-    if facts.kept and facts.goal_whole:
-        # The device's own bytes were verified when they came; what has changed since then comes again.
+    if facts.kept and facts.goal_whole and record.order.kind is Kind.REVERT:
+        # The device's own bytes were verified when they came; what has changed since then comes again. Going back needs
+        # no more; an install of what was withdrawn meanwhile must not pass for it (SPEC section 0, P9).
         if facts.goal_damage is None:
             return record, Check(goal)
         if not facts.goal_damage:
