@@ -216,7 +216,7 @@ fi
 
 # -- start ------------------------------------------------------------------------------------------------------------
 if [ -z "$prefix" ] && [ -d /run/systemd/system ]; then
-    "$python" -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("deploy/tidegate-agent.service"))' \
+    "$python" -I -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("deploy/tidegate-agent.service"))' \
         "$program_dir/tidegate-agent.pyz" >"$work/unit"
     sed -e "s|@PROGRAM@|$python_path -I $program_dir/tidegate-agent.pyz|" -e "s|@CONFIG@|$config|" "$work/unit" >"$work/tidegate-agent.service"
     put "$work/tidegate-agent.service" /etc/systemd/system/tidegate-agent.service 644

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -70,6 +71,14 @@ def served(tmp_path: Path) -> Iterator[Served]:
         for name in files:
             node.refuse[f"/install/{name}"] = handler
         yield found
+
+
+def test_no_module_of_the_folder_it_is_run_in_is_executed() -> None:
+    """It runs as root, wherever the command was pasted: Python started without -I would import what lies there."""
+    script = agent_package.installer_script().read_text()
+    started = [line for line in script.splitlines() if re.search(r'"\$python" ', line)]
+    assert started
+    assert [line for line in started if '"$python" -I ' not in line and 'command -v "$python" ' not in line] == []
 
 
 @pytest.mark.slow
