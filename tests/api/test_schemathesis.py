@@ -133,7 +133,7 @@ def _ask(asked: Asked, caller: str, case: Case, *, there: bool, checks: list[Any
 def _settings(examples: int) -> settings:
     deep = bool(EXAMPLES)
     return settings(
-        max_examples=EXAMPLES or examples, deadline=None, database=None,
+        max_examples=EXAMPLES or examples, database=None,
         phases=[Phase.generate, Phase.shrink] if deep else [Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 
