@@ -19,11 +19,11 @@ pytestmark = pytest.mark.browser
 #: The page has taken this many messages: counted where they arrive, before live.js sees them.
 COUNTED = """() => {
   const Real = EventSource;
-  globalThis.taken = 0;
+  let taken = 0;
   globalThis.EventSource = class extends Real {
     constructor(address) {
       super(address);
-      this.addEventListener("fragments", () => { globalThis.taken += 1; });
+      this.addEventListener("fragments", () => { document.documentElement.dataset.taken = ++taken; });
     }
   };
 }"""
@@ -41,9 +41,9 @@ def watched(opens: Opens, path: str) -> Page:
 
 def next_message(page: Page, act: object) -> None:
     """Do something on the server, and wait until the page has been told."""
-    before = page.evaluate("taken")
+    before = page.locator("html").get_attribute("data-taken") or "0"
     act()  # type: ignore[operator]
-    page.wait_for_function("before => taken > before", arg=before)
+    expect(page.locator("html")).to_have_attribute("data-taken", re.compile(rf"^(?!{before}$)"))
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 

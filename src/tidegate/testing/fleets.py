@@ -46,21 +46,23 @@ _SITES = ("plant-7", "plant-8", "depot-4")
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What to fill a node with. `failing`: every device that is given something fails at it."""
+    """What to fill a node with. `failing`: every device that is given something fails at it; `furnished`: whatever else
+    people make on a node is there too (people, channels, keys, logs, another fleet)."""
 
     size: int
     long_names: bool = False
     failing: bool = False
+    furnished: bool = False
     records: int = 0  # audit records besides those of what is done here
 
 
 SITUATIONS: dict[str, Situation | None] = {
     "nothing": None,
-    "three": Situation(3),
-    "hundreds": Situation(300),
-    "long": Situation(40, long_names=True),
-    "failing": Situation(60, failing=True),
-    "vast": Situation(30_000, records=3_000),
+    "three": Situation(3, furnished=True),
+    "hundreds": Situation(300, furnished=True),
+    "long": Situation(40, long_names=True, furnished=True),
+    "failing": Situation(60, failing=True, furnished=True),
+    "vast": Situation(30_000, records=3_000, furnished=True),
 }
 
 
@@ -71,7 +73,8 @@ def fill(node: Node, scope: Scope, wanted: Situation) -> dict[str, int]:
     shown = {}
     for name, played in _rollouts(wanted, versions).items():
         shown[name] = play(node, scope, played)
-    furnish(node, scope, made, LONG if wanted.long_names else "")
+    if wanted.furnished:
+        furnish(node, scope, made, LONG if wanted.long_names else "")
     _trouble(node, scope, wanted, made)
     with node.db.write() as tx:
         for number in range(wanted.records):
