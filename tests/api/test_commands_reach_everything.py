@@ -62,6 +62,15 @@ def test_every_command_declares_its_json_and_says_what_it_does() -> None:
             assert not set(param.opts) & set(cli._ANYWHERE), f"{name}: {param.opts[0]} is every command's"
 
 
+def test_a_shared_option_that_is_empty_takes_nothing_of_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a script writes it whose variable is not set: --fleet="$FLEET"."""
+    given: list[int] = []
+    listed = LEAVES["tidegate device list"]
+    monkeypatch.setattr(listed, "callback", lambda limit, **_options: given.append(limit))
+    cli.program.main(shlex.split("device list --fleet= --limit 7"), prog_name="tidegate", standalone_mode=False)
+    assert given == [7]
+
+
 def test_the_example_in_each_help_is_a_line_that_the_command_takes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -53,11 +53,11 @@ class _Commands(Noun):
                   for option in param.opts if option in _ANYWHERE}  # fmt: skip
         front, rest, given = [], [], iter(own)
         for one in given:
-            option, _, value = one.partition("=")
+            option, equals, _ = one.partition("=")
             if option not in shared:
                 rest.append(one)
             else:
-                front += [one] if shared[option] or value else [one, *islice(given, 1)]
+                front += [one] if shared[option] or equals else [one, *islice(given, 1)]
         return super().parse_args(ctx, [*front, *rest, *args[len(own) :]])
 
     def invoke(self, ctx: click.Context) -> Any:
