@@ -67,10 +67,22 @@ def test_what_a_page_shows_once_is_never_compressed(node: Node, visitor: dict[st
 
 
 @on_sqlite
+def test_a_second_factor_that_is_being_set_up_is_never_compressed(node: Node, visitor: dict[str, str]) -> None:
+    """The page says it again until it is confirmed, beside an address that anybody may send somebody to."""
+    csrf = visitor[cookies.CSRF_COOKIE]
+    begun = _ask(node, "POST", "/account/second-factor", visitor, "gzip", csrf=csrf, totp_password=PASSWORD)
+    assert begun.status == 303, begun.body
+    shown = _ask(node, "GET", "/account?guess=secret", visitor, "gzip")
+    assert b'id="totp-secret"' in shown.body
+    assert "content-encoding" not in shown.headers
+
+
+@on_sqlite
 def test_the_token_of_the_forms_travels_as_it_is(node: Node, visitor: dict[str, str]) -> None:
     """As often as it stands in the page it stands in what travels: the compressor has met none of them."""
+    enroll(node, admin_scope(node), ["packed"])
     csrf = visitor[cookies.CSRF_COOKIE].encode()
-    packed = _ask(node, "GET", "/account", visitor, "gzip").body
+    packed = _ask(node, "GET", "/devices/packed", visitor, "gzip").body
     assert packed.count(csrf) == gzip.decompress(packed).count(csrf) >= 2
 
 

@@ -187,7 +187,8 @@ def carry_out(node: Node, page: Page, request: Request, form: FormData) -> Respo
         outcome = page.handler(visit)
     except Exception as error:  # noqa: BLE001 - the edge: every error becomes a page, the unforeseen ones logged
         outcome = _problem_page(problems.understood(error))
-    return packing.packed(answer(page, visit, outcome), request, visit.csrf)
+    response = answer(page, visit, outcome)
+    return response if page.secret else packing.packed(response, request, visit.csrf)
 
 
 def answer(page: Page, visit: Visit, outcome: Outcome) -> Response:

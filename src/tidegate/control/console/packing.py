@@ -3,7 +3,7 @@
 What is compressed together with text that somebody else chose (a search in an address, a name) can be guessed from
 outside by its length, byte for byte (the BREACH attack). So the secret of a page's forms never meets the compressor: it
 stands in the stream as it is, between parts that are compressed each by itself. Answers to posted forms, which may show
-a new secret once, are not compressed at all.
+a new secret once, and pages declared `secret` are not compressed at all.
 """
 
 from __future__ import annotations

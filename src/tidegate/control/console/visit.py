@@ -128,7 +128,8 @@ class Page:
 
     `nav` is the entry of the navigation it belongs to; `live`: it keeps itself up to date; `presence`: it shows how
     long ago devices called;
-    `uploads`: its form may carry an artifact's file; `file_bytes`: another, of at most so many bytes.
+    `uploads`: its form may carry an artifact's file; `file_bytes`: another, of at most so many bytes. `secret`: it may
+    show one besides that of its forms whenever it is looked at, so it is never compressed (packing.py).
     """
 
     method: str
@@ -140,6 +141,7 @@ class Page:
     presence: bool = False
     uploads: bool = False
     file_bytes: int = 0
+    secret: bool = False
 
     def most_bytes(self, node: Node) -> int:
         """The largest form that may be posted here."""

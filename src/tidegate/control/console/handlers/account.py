@@ -50,6 +50,6 @@ def change_password(visit: Visit) -> Outcome:
 
 
 PAGES = (
-    Page("GET", "/account", "", shown, nav="account"),
+    Page("GET", "/account", "", shown, nav="account", secret=True),  # of a second factor that is being set up
     Page("POST", "/account/password", "", change_password, nav="account"),
 )
