@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from tidegate.errors import TooMany
 
 _MAX_KEYS = 10_000
+#: Lines of history a day that one device causes; one that was wiped of all it may run causes two for each of 256 names.
+TOLD_MOST = 1_000
+#: Registrations in ten minutes that tell something new; an agent registers when it connects.
+REGISTERED_MOST = 6
 
 
 class FailureLimit:
@@ -28,13 +32,12 @@ class FailureLimit:
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, key: str, now: float) -> None:
+    def check(self, key: str, now: float, why: str = "too many failures") -> None:
         """Raises `TooMany` while the key's failures are used up. `now` is monotonic seconds."""
         left = self._left(key, now)
         if left > 0:
-            raise TooMany(
-                f"cannot try again for {int(left) + 1} seconds: too many failures", retry_after_seconds=int(left) + 1
-            )
+            seconds = int(left) + 1
+            raise TooMany(f"cannot try again for {seconds} seconds: {why}", retry_after_seconds=seconds)
 
     def full(self, key: str, now: float) -> bool:
         """Whether the key's failures are used up."""
@@ -105,3 +108,5 @@ class Limits:
         #: flood from many of them must not fill the disk. Every one is logged.
         self.sign_in_refusals = FailureLimit(300, 600)
         self.enroll_by_address = FailureLimit(20, 300)
+        self.told_by_device = FailureLimit(TOLD_MOST, 86_400)
+        self.registered_by_device = FailureLimit(REGISTERED_MOST, 600)

@@ -79,6 +79,13 @@ def write(tx: Connection, changed: Iterable[Goal], only: Collection[str] = ()) -
         engine.upsert(tx, device_artifacts, rows, key=("device_id", "artifact_name"), update=columns)
 
 
+def forget(tx: Connection, device_id: DeviceId, names: Collection[str]) -> None:
+    """Keep nothing of these names on that device."""
+    if names:
+        gone = (device_artifacts.c.device_id == device_id) & device_artifacts.c.artifact_name.in_(sorted(names))
+        tx.execute(device_artifacts.delete().where(gone))
+
+
 def with_restores(tx: Connection, fleet_id: FleetId) -> set[DeviceId]:
     query = (
         sa.select(device_artifacts.c.device_id)

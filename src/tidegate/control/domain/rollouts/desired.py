@@ -58,6 +58,11 @@ class Goal:
     def running(self) -> Running:
         return Running(self.running_version, self.running_sha256)
 
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether it is a name that the device once said, and nobody else ever did."""
+        return self.generation == 0 and self.running_version is None and self.restore is None
+
 
 @dataclass(frozen=True, slots=True)
 class View:

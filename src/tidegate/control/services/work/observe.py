@@ -13,6 +13,7 @@ from tidegate.control.domain.rollouts.desired import Goal
 from tidegate.control.domain.rollouts.model import WITH_LEAVE, AssignmentState
 from tidegate.control.domain.rollouts.record import ArtifactVersion
 from tidegate.control.domain.rollouts.report import drifted
+from tidegate.control.services import history
 from tidegate.control.services.node import Node
 from tidegate.control.store import assignments, engine, rollouts, work
 from tidegate.control.store.rollouts import Deltas
@@ -44,7 +45,7 @@ def observe(node: Node, device: DeviceRef, installed: Sequence[Installed]) -> bo
         differing = [goal for goal in goals.values() if _differs(goal, said.get(goal.name))]
         if any(goal.reported_at is not None and goal.reported_at > settled for goal in differing):
             return False
-        _record(tx, device, said, {goal.name: goal for goal in goals.values()}, now)
+        _record(tx, node, device, said, {goal.name: goal for goal in goals.values()}, now)
     node.hub.nudge("rollouts", device.fleet_id, [device.id])
     return True
 
@@ -56,7 +57,7 @@ def _differs(goal: Goal, said: Installed | None) -> bool:
 
 
 def _record(
-    tx: Connection, device: DeviceRef, said: dict[str, Installed], known: dict[str, Goal], now: datetime
+    tx: Connection, node: Node, device: DeviceRef, said: dict[str, Installed], known: dict[str, Goal], now: datetime
 ) -> None:
     wiped = not said and any(goal.goal is not None and goal.running_version is not None for goal in known.values())
     versions = work.versions(tx, {goal.goal for goal in known.values() if goal.goal is not None})
@@ -75,8 +76,10 @@ def _record(
             after = replace(after, drift_since=now)
             gone.append(after)
         changed.append(after)
-    work.write(tx, changed)
-    _mark_drift(tx, device, gone, versions, now)
+    # What a device said once is not kept: it may say other names each time.
+    work.write(tx, [one for one in changed if not one.tells_nothing])
+    work.forget(tx, device.id, [one.name for one in changed if one.tells_nothing])
+    _mark_drift(tx, node, device, gone, versions, now)
 
 
 def _observed(goal: Goal, said: Installed | None, now: datetime) -> Goal:
@@ -116,6 +119,7 @@ def _switching(tx: Connection, device: DeviceRef, known: dict[str, Goal]) -> set
 
 def _mark_drift(
     tx: Connection,
+    node: Node,
     device: DeviceRef,
     gone: Sequence[Goal],
     versions: dict[ArtifactId, ArtifactVersion],
@@ -139,4 +143,4 @@ def _mark_drift(
             assignments.write(tx, [effect.after])
             deltas.unacknowledged(goal.rollout, mine.wave, effect.unacknowledged)
     deltas.write(tx)
-    assignments.write_events(tx, events, now)
+    history.tell(tx, node, events, now)

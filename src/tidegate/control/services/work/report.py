@@ -11,6 +11,7 @@ from tidegate.control.domain.rollouts.desired import Goal
 from tidegate.control.domain.rollouts.model import AssignmentState, RolloutState
 from tidegate.control.domain.rollouts.record import ArtifactVersion, RolloutRecord
 from tidegate.control.domain.rollouts.report import Assignment, Effect, Reported, apply_report
+from tidegate.control.services import history
 from tidegate.control.services.node import Node
 from tidegate.control.services.work.ids import AboutRestore, AboutRollout, parse
 from tidegate.control.store import assignments, engine, rollouts, work
@@ -60,7 +61,7 @@ def report(node: Node, batch: Sequence[tuple[DeviceRef, Reports]]) -> list[Repor
         assignments.write(tx, taken.changed.values())
         taken.deltas.write(tx)
         work.write(tx, taken.changed_goals.values())
-        assignments.write_events(tx, taken.events, taken.now)
+        history.tell(tx, node, taken.events, taken.now)
         work.write_ledgers(tx, list(taken.ledgers.values()))
     for fleet_id, devices in taken.touched.items():
         node.hub.nudge("rollouts", fleet_id, devices)
