@@ -252,6 +252,21 @@ def test_counted_failures_are_bounded_and_forgotten(node: Node, ada: Scope) -> N
         assert attempt_store.find(tx, [(rule, hashed)], now)[rule.name, hashed].count == 1
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_pruning_waits_for_nobody_who_counts(node: Node, ada: Scope) -> None:
+    """Who prunes has counted in the same transaction: waiting for each other, both would be cut off."""
+    for address in ("198.51.100.1", "198.51.100.2"):
+        _failed(node, SIGN_IN_BY_ADDRESS, address, 1)
+    with node.db.write() as counting, node.db.write() as pruning:
+        later = engine.now(counting) + timedelta(hours=2)
+        attempt_store.count(counting, SIGN_IN_BY_ADDRESS, digest("198.51.100.1"), later)
+        pruning.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+        assert attempt_store.prune(pruning, later, 100) == 1
+    with node.db.read() as tx:
+        left = tx.execute(sa.select(failed_attempts.c.key_sha256)).scalars().all()
+    assert left == [digest("198.51.100.1")]
+
+
 def test_failures_are_limited_per_address(node: Node, ada: Scope) -> None:
     _failed(node, SIGN_IN_BY_ADDRESS, "192.0.2.7", 20)
     with pytest.raises(TooMany):

@@ -50,12 +50,21 @@ def forget(tx: Connection, rule: Rule, key_sha256: str) -> None:
 
 
 def prune(tx: Connection, now: datetime, most: int) -> int:
-    """Delete what counts no more and, of more than `most`, what failed longest ago; gives how many."""
-    gone = tx.execute(sa.delete(failed_attempts).where(failed_attempts.c.expires_at <= now)).rowcount
+    """Delete what counts no more and, of more than `most`, what failed longest ago; gives how many.
+
+    Rows that somebody else counts at this moment are left: who waited for them could hold others that they wait for.
+    """
+    gone = _delete(tx, failed_attempts.c.expires_at <= now)
     if tx.execute(sa.select(sa.func.count()).select_from(failed_attempts)).scalar_one() <= most:
         return gone
     newest = sa.select(failed_attempts.c.last_at).order_by(failed_attempts.c.last_at.desc()).offset(most).limit(1)
-    return gone + tx.execute(sa.delete(failed_attempts).where(failed_attempts.c.last_at <= tx.scalar(newest))).rowcount
+    return gone + _delete(tx, failed_attempts.c.last_at <= tx.scalar(newest))
+
+
+def _delete(tx: Connection, chosen: sa.ColumnElement[bool]) -> int:
+    keys = (failed_attempts.c.rule, failed_attempts.c.key_sha256)
+    free = engine.for_update(sa.select(*keys).where(chosen), skip_locked=True)
+    return tx.execute(sa.delete(failed_attempts).where(sa.tuple_(*keys).in_(free))).rowcount
 
 
 def _is(rule: Rule, key_sha256: str) -> sa.ColumnElement[bool]:
