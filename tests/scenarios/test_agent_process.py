@@ -172,6 +172,66 @@ def test_decommissioning_wipes_the_keys_and_is_final(node: PlayedNode, device: D
     assert "decommissioned" in str(device.status()["connection"])
 
 
+def decommissioned(node: PlayedNode, device: Device) -> None:
+    """The agent runs a version of vad, and the node now answers that it is decommissioned, to stop its workloads."""
+    device.enroll(node)
+    device.start()
+    node.desire(installing(node.publish("vad", "1", b"good" * 1000)))
+    assert node.outcome("r1").state == "healthy"
+    node.refuse["/v1/device/heartbeat"] = lambda _: refusal("device-decommissioned", stop_workloads=True)
+
+
+def test_decommissioning_with_its_workloads_leaves_nothing_in_force(node: PlayedNode, device: Device) -> None:
+    decommissioned(node, device)
+    node.desire()
+    assert device.ended() == 78
+    assert list((device.state / "identity").glob("*.pem")) == []
+    assert list((device.state / "models/vad").rglob("*.bin")) == []
+    assert not (device.state / "models/vad/current").is_symlink()
+    assert "installed" not in device.status()
+    assert "took vad out of force" in device.log()
+    asked = len(node.server.asked)
+    device.start()
+    assert device.ended() == 78
+    assert len(node.server.asked) == asked, "a decommissioned agent asks nobody"
+
+
+def test_workloads_are_stopped_by_a_later_start_where_the_power_went(node: PlayedNode, device: Device) -> None:
+    """Killed while the owner's inhibitor holds the removal: the keys are gone by then; later starts go on with it."""
+    inhibit = device.folder / "run/inhibit"
+    decommissioned(node, device)
+    inhibit.write_text("belt is running\n")
+    node.desire()
+    wait_for_words(device, "stopping the workloads waits: held on the device")
+    assert device.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert list((device.state / "identity").glob("*.pem")) == []
+    assert (device.state / "models/vad/current/model.bin").exists()
+    assert "still in force: vad" in device.run("status").stdout
+    (device.folder / "agent.log").write_text("")
+    device.start()
+    wait_for_words(device, "belt is running")
+    assert device.stop() == 0, "asked to stop, it does not insist"
+    inhibit.unlink()
+    device.start()
+    assert device.ended() == 78
+    assert not (device.state / "models/vad/current").is_symlink()
+    assert "still in force" not in device.run("status").stdout
+
+
+def test_a_journal_that_is_damaged_puts_off_the_removal_and_not_the_wipe(node: PlayedNode, device: Device) -> None:
+    decommissioned(node, device)
+    (device.state / "journal").write_bytes(b"damaged")
+    node.desire()
+    assert device.ended() == 78
+    assert list((device.state / "identity").glob("*.pem")) == []
+    assert "tidegate-agent repair" in device.log()
+    assert (device.state / "models/vad/current/model.bin").exists()
+    device.run("repair")
+    device.start()
+    assert device.ended() == 78
+    assert not (device.state / "models/vad/current").is_symlink()
+
+
 def test_a_foreign_server_cannot_decommission(node: PlayedNode, device: Device, tmp_path: Path) -> None:
     """Whoever takes the node's address over, without its key, is not believed."""
     device.enroll(node)

@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate import __version__
 from tidegate.agent import settings
@@ -18,6 +19,10 @@ from tidegate.agent.alone import alone
 from tidegate.clock import SystemClock
 from tidegate.errors import Refused, TidegateError
 from tidegate.versions import compare
+from tidegate.wire.problem import DEVICE_DECOMMISSIONED
+
+if TYPE_CHECKING:
+    from tidegate.agent.identity import Final, Identity
 
 EXIT_REFUSED = 2
 EXIT_TRY_AGAIN = 75
@@ -119,16 +124,27 @@ def _run(options: argparse.Namespace) -> int:
         identity = Identity(state_dir / "identity")
         final = identity.final()
         if final is not None:
-            if final.kind == "device-decommissioned":
-                identity.finish_wipe()
             sys.stderr.write(f"tidegate-agent: cannot run: {final.detail}\n")
-            return EXIT_FINAL
+            return _over(source, identity, final)
         if identity.enrollment() is None or identity.to_use() is None:
             sys.stderr.write("tidegate-agent: cannot run: this device is not enrolled; run tidegate-agent enroll\n")
             return EXIT_FINAL
-        return Daemon(source, _again(options), SystemClock(), random.Random(os.urandom(16))).run()  # noqa: S311 - jitter
+        status = Daemon(source, _again(options), SystemClock(), random.Random(os.urandom(16))).run()  # noqa: S311 - jitter
+        final = identity.final()
+        return status if final is None else _over(source, identity, final)
     finally:
         os.close(lock)
+
+
+def _over(source: settings.Source, identity: Identity, final: Final) -> int:
+    """What an identity that is over still owes: its keys go, then what it was told to stop; each start goes on."""
+    from tidegate.agent import decommission
+
+    if final.kind == DEVICE_DECOMMISSIONED:
+        identity.finish_wipe()
+        if final.stop_workloads and not decommission.stop_workloads(source):
+            return os.EX_OK
+    return EXIT_FINAL
 
 
 def _status(options: argparse.Namespace) -> int:

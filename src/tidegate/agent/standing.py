@@ -79,6 +79,9 @@ def at_rest(loaded: Loaded) -> Status:
     except TidegateError as error:
         problems.append(error.detail)
     connection = "the agent does not run"
+    if final is not None and final.stop_workloads and view.installed():
+        left = ", ".join(one.artifact for one in view.installed())
+        problems.append(f"told to stop its workloads, and still in force: {left}; the next start of the agent goes on")
     if final is not None:
         connection = f"the agent has stopped for good: {_FINAL_WORDS.get(final.kind, final.kind)} ({final.detail})"
     return Status(

@@ -12,7 +12,7 @@ from tidegate.agent.execute import Executor
 from tidegate.agent.files import Files, RealFiles, make_folders
 from tidegate.agent.journal import Journal
 from tidegate.agent.outbox import Outbox
-from tidegate.agent.parts import Fetcher, Inhibitor, LeaveGiver, Parts, Prober
+from tidegate.agent.parts import Fetcher, Inhibitor, LeaveGiver, OutboxPort, Parts, Prober
 from tidegate.agent.payloads.base import Payload
 from tidegate.agent.payloads.config import KIND as CONFIG
 from tidegate.agent.payloads.config import ConfigPayload
@@ -56,8 +56,11 @@ def open_executor(
     pause: Callable[[float], bool],
     owner: Owner,
     files: Files | None = None,
+    reports: OutboxPort | None = None,
 ) -> Executor:
     """The one executor over `state_dir`, locked until its `close` or the end of the process.
+
+    `reports` is where it puts what it reports; None: into the outbox, for the node.
 
     Raises:
         Conflict: another process works on this state.
@@ -68,7 +71,7 @@ def open_executor(
     lock = lock_of(state_dir)
     parts = Parts(
         journal=journal(state_dir, files),
-        outbox=outbox(state_dir, files),
+        outbox=outbox(state_dir, files) if reports is None else reports,
         store=store(state_dir, files),
         payloads=payloads(state_dir, files, owner),
         fetcher=fetcher,

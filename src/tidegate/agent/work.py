@@ -20,18 +20,14 @@ import msgspec
 from msgspec import Struct
 
 from tidegate.agent import beat, hardware
+from tidegate.agent.here import Here
 from tidegate.agent.identity import Certificate, Enrollment, Identity
 from tidegate.agent.inforce import InForce
 from tidegate.agent.inhibitor import InhibitFile
 from tidegate.agent.link import Link
-from tidegate.agent.own import own_paths
 from tidegate.agent.parts import Contents, ProbeResult
-from tidegate.agent.payloads.owner import Owner
 from tidegate.agent.perform import Stopped
-from tidegate.agent.probe import Probes
-from tidegate.agent.program import Interrupted, Runner
-from tidegate.agent.reload import Reloader
-from tidegate.agent.settings import Allow, Settings, Source
+from tidegate.agent.settings import Source
 from tidegate.agent.state import open_executor, outbox
 from tidegate.agent.words import plain
 from tidegate.clock import SystemClock
@@ -136,29 +132,19 @@ class Ears:
             return self._changed.wait_for(lambda: self.stopped or self._version != since, seconds)
 
 
-class Ports:
+class Ports(Here):
     """The executor's way to the world; each says first that something moved, so that reports go out meanwhile.
 
     `fetch`, `leave` and `attempt` raise `Stopped` when the process is asked to stop: nothing new begins then.
     """
 
     def __init__(self, inforce: InForce, link: Link, certificate: Certificate, voice: Voice, ears: Ears) -> None:
-        self._inforce = inforce
+        super().__init__(inforce, lambda: ears.stopped)
         self._link = link
         self._certificate = certificate
         self._voice = voice
         self._ears = ears
-        self._probes = Probes(self._allow, stopping=lambda: ears.stopped)
         self._outbox = outbox(Path(inforce.settings.state_dir))
-
-    @property
-    def _settings(self) -> Settings:
-        return self._inforce.settings
-
-    def _allow(self) -> Allow:
-        """What the owner takes back holds for the next probe, not only for the next process."""
-        self._inforce.look()
-        return self._settings.allow
 
     def _begins(self) -> None:
         if self._ears.stopped:
@@ -207,26 +193,9 @@ class Ports:
             self._voice.say(Moved(goes_on=True))
         return answer
 
-    def refusal(self, probe: Probe) -> str:
-        """Why this device will not run `probe`; empty when it will."""
-        return self._probes.refusal(probe)
-
     def attempt(self, probe: Probe, artifact: Path | None) -> ProbeResult:
         self._begins()
-        try:
-            return self._probes.attempt(probe, artifact)
-        except Interrupted:
-            raise Stopped from None
-
-    def owner(self, source: Source) -> Owner:
-        """What the settings in force say about configs."""
-        reloader = Reloader(self._allow, Runner(SystemClock(), lambda: self._ears.stopped))
-        return Owner(self._allow, lambda: own_paths(source, self._settings), reloader)
-
-    def inhibited(self) -> Path:
-        """The inhibitor's file, as the settings in force name it."""
-        self._inforce.look()
-        return self._settings.inhibit_path
+        return super().attempt(probe, artifact)
 
 
 def trust_folder(state_dir: Path) -> Path:

@@ -149,7 +149,9 @@ def release(cli: Cli, name: str) -> None:
 
 @commands.command()
 @click.argument("name", type=DEVICE)
-@click.option("--stop-workloads", is_flag=True, help="The agent stops what it runs before it wipes its key.")
+@click.option(
+    "--stop-workloads", is_flag=True, help="The agent, its key wiped, also takes out of force what it installed."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_cli
 @gives(None, "device decommission cam-1 --yes")

@@ -141,7 +141,11 @@ class NewHold(OperatorRequest, frozen=True, kw_only=True):
 
 
 class Decommission(OperatorRequest, frozen=True, kw_only=True):
-    """`confirm` repeats the device's name: there is no way back."""
+    """`confirm` repeats the device's name: there is no way back.
+
+    `stop_workloads`: once its key is wiped, the agent also takes out of force what it installed. Models are removed; at
+    a config's destination is again what was there before it, and who reads it is reloaded.
+    """
 
     confirm: DeviceName
     stop_workloads: bool = False
