@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tidegate.control.domain.access import Scope
+from tidegate.control.domain.devices import Hold
 from tidegate.control.domain.rollouts.command import IllegalTransition
 from tidegate.control.domain.rollouts.model import IN_FLIGHT, AssignmentState, RolloutState, Verb
 from tidegate.control.services import holds, rollouts, work
@@ -22,8 +23,10 @@ from tidegate.control.services.rollouts import NewRollout, RolloutDetail, Target
 from tidegate.control.services.rollouts.planning import plan_all
 from tidegate.control.store import assignments as assignment_store
 from tidegate.control.store import engine
+from tidegate.control.store import holds as hold_store
 from tidegate.control.store import rollouts as rollout_store
 from tidegate.control.store.schema import assignments, device_artifacts, devices, rollout_waves
+from tidegate.errors import Conflict
 from tidegate.testing.fleet import SimDevice, catalog, elapse, enroll, settle
 from tidegate.testing.node import admin_scope
 from tidegate.wire.device import Installed, Report, Reports
@@ -299,3 +302,30 @@ def test_an_event_about_a_device_does_not_wait_for_its_reports(node: Node, fleet
     told.join(20)
     assert not told.is_alive()
     assert rollouts.get_rollout(admin_scope(node), node, rollout.id).counts[S.READY] == 1
+
+
+def test_of_two_freezes_of_what_nobody_had_frozen_one_is_refused(node: Node, scope: Scope) -> None:
+    """Both have seen that the fleet is not frozen; the second one waits for the first, and looks then."""
+    refused: list[str] = []
+
+    def freeze() -> None:
+        try:
+            holds.hold(scope, node, HeldFleet(), "stocktaking", seen="")
+        except Conflict as error:
+            refused.append(error.type)
+
+    late = threading.Thread(target=freeze)
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+    )
+    with node.db.write() as tx:
+        hold_store.set_freeze(tx, scope.fleet_id, Hold("fire in hall 2", None))
+        late.start()
+        while not tx.scalar(waiting):
+            tx.exec_driver_sql("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")  # between two looks at a condition
+            assert late.is_alive(), refused
+    late.join(20)
+    assert refused == ["generation-changed"]
+    found = holds.freeze(scope, node)
+    assert found is not None
+    assert found.reason == "fire in hall 2"

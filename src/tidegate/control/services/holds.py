@@ -142,7 +142,7 @@ def _current(tx: Connection, scope: Scope, subject: Subject) -> Hold | None:
         case HeldGroup(name):
             return require_group(tx, scope, name, lock=True).hold
         case HeldFleet():
-            return store.freeze(tx, scope.fleet_id)
+            return store.freeze(tx, scope.fleet_id, lock=True)
 
 
 def freeze(scope: Scope, node: Node) -> Hold | None:

@@ -8,12 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tidegate.control.domain.devices import Hold
+from tidegate.control.store import engine
 from tidegate.control.store.schema import ACTIVE, devices, fleets, groups
 from tidegate.ids import FleetId
 
 
-def freeze(tx: Connection, fleet_id: FleetId) -> Hold | None:
-    row = tx.execute(sa.select(fleets.c.frozen_reason, fleets.c.frozen_until).where(fleets.c.id == fleet_id)).first()
+def freeze(tx: Connection, fleet_id: FleetId, *, lock: bool = False) -> Hold | None:
+    statement = sa.select(fleets.c.frozen_reason, fleets.c.frozen_until).where(fleets.c.id == fleet_id)
+    row = tx.execute(engine.for_update(statement) if lock else statement).first()
     return None if row is None or row.frozen_reason is None else Hold(row.frozen_reason, row.frozen_until)
 
 
