@@ -83,6 +83,10 @@ def _stage(record: Record, facts: Facts) -> Decision:
         return _failed(record, facts.refused)
     if "verifying" not in facts.told:
         return _tell(record, facts, "verifying")
+    goal = record.order.goal
+    if goal is not None and facts.kept and facts.goal_whole and facts.goal_damage is None:
+        # What has changed since it was laid out is gone from the store after this look, and is fetched again.
+        return record, Check(goal)
     if facts.goal_whole and facts.goal_damage == "":
         return _move(record, Phase.READY)
     if facts.trouble is not None:
