@@ -28,7 +28,7 @@ GUIDE = PROJECT / "docs" / "guides" / "monitoring.md"
 ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((MONITORING / "tidegate-dashboard.json").read_text())
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 #: A target at which nobody listens: the node that is down.
 NOWHERE = "127.0.0.1:1"
 
@@ -82,15 +82,16 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
         )  # fmt: skip
         running = Monitored(node, f"http://{listen}")
 
-        def scraped() -> bool:
+        def ready() -> bool:
+            assert processes.exit_code("prometheus") is None, processes.tail("prometheus")
             try:
-                some = running.query(f'count_over_time(tidegate_devices{{instance="{_instance(node)}"}}[1m]) >= 4')
+                return urllib3.request("GET", f"{running.prometheus}/-/ready", timeout=10, retries=False).status == 200
             except urllib3.exceptions.HTTPError:
-                assert processes.exit_code("prometheus") is None, processes.tail("prometheus")
                 return False
-            return bool(some)
 
-        _until("Prometheus has scraped the node a few times", scraped)
+        _until("Prometheus is ready", ready)  # it listens before, and answers queries with 503
+        scraped = f'count_over_time(tidegate_devices{{instance="{_instance(node)}"}}[1m]) >= 4'
+        _until("Prometheus has scraped the node a few times", lambda: bool(running.query(scraped)))
         yield running
 
 
