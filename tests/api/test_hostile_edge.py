@@ -15,6 +15,7 @@ from tidegate.control import problems
 from tidegate.control.api import table
 from tidegate.control.api.edge import Edge
 from tidegate.control.api.operations import routes
+from tidegate.control.app import operator_app
 from tidegate.control.domain.access import EVERY_FLEET, Actor, Grant, Scope
 from tidegate.control.services import api_keys, groups, installer, people, secrets, sessions
 from tidegate.control.services.node import Node
@@ -64,6 +65,24 @@ def test_text_that_postgresql_does_not_store_is_refused_and_named(
     answer = client.request(method, target, body=body)
     assert answer.status in (400, 422), answer.body
     assert "U+0000" in answer.json()["detail"]
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "path", ["//v1/devices", "/v1/devices/", "/v1//devices", "///v1", "/v1/", "/devices/", "/healthz/"]
+)
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_an_address_with_slashes_more_is_another_and_sends_nobody_to_a_host_of_the_callers(
+    node: Node, path: str, accept: str
+) -> None:
+    client = Client(operator_app(node))
+    answer = client.request("GET", f"https://a{path}", headers={"accept": accept})
+    if accept == "text/html" and "v1" not in path:
+        # For a browser an address like any that is no page: first the sign-in, of this node.
+        assert (answer.status, answer.headers["location"].partition("?")[0]) == (303, "/signin")
+    else:
+        assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json"), answer.headers
+        assert "location" not in answer.headers
 
 
 def test_backslashes_before_u0000_are_text() -> None:

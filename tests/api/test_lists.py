@@ -183,7 +183,7 @@ def _add_assigned(site: Site) -> str:
 
 def _answered(site: Site, **chosen: Any) -> None:
     """What a report leaves: what decides where an assignment stands among those that need attention."""
-    state = random.Random(site.new()).choice(["failed", "healthy", "pending", "applying"])
+    state = random.Random(site.new()).choice(["failed", "healthy", "applying"])
     with site.node.db.write() as tx:
         device = sa.select(devices.c.id).where(devices.c.name == chosen["device"]).scalar_subquery()
         asked = [assignments.c.device_id == device]
@@ -239,10 +239,9 @@ FILLED = {
         lambda site: _add_rollout(site, "cam-2"), _id, None,
         lambda site, one: site.call("POST", f"/v1/rollouts/{one}/abort", {}),
     ),
-    # By wave: what needs attention first is an order that states change, and says so.
     "rollouts.assignments": Filled(
         _add_assigned, lambda item: str(item["device"]), None,
-        lambda site, device: _answered(site, device=device), query="sort=wave", fixed=True,
+        lambda site, device: _answered(site, device=device), fixed=True, most=8,
     ),
     "running.versions": Filled(
         _add_version, lambda item: str(item["version"]), lambda site, name: _runs(site, name, "1"),
@@ -292,7 +291,7 @@ def _walked(site: Site, name: str) -> str:
             for left in (alive, all_along, unchanged):
                 left.discard(gone)
         among = sorted(unchanged if filled.once else alive)
-        if filled.change is not None and among and chance.random() < 0.5:
+        if filled.change is not None and among and (filled.fixed or chance.random() < 0.5):
             changed = chance.choice(among)
             filled.change(site, changed)
             unchanged.discard(changed)
@@ -307,6 +306,16 @@ def _walked(site: Site, name: str) -> str:
 def test_a_walk_misses_and_doubles_nothing_that_was_there_all_along(site: Site) -> None:
     assert set(LISTS) == set(FILLED), "a list is walked here, or it is not known to be stable"
     assert [wrong for name in FILLED if (wrong := _walked(site, name))] == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_cursor_of_one_order_of_a_rollouts_devices_is_none_of_the_other(site: Site) -> None:
+    path = site.path("/v1/rollouts/{rollout}/assignments")
+    for order, other in (("wave", "attention"), ("attention", "wave")):
+        cursor = site.ok("GET", f"{path}?sort={order}&limit=2")["next_cursor"]
+        assert len(site.ok("GET", f"{path}?sort={order}&limit=2&cursor={cursor}")["items"]) == 1
+        refused = site.call("GET", f"{path}?sort={other}&limit=2&cursor={cursor}")
+        assert (refused.status, refused.json()["errors"][0]["pointer"]) == (422, "/cursor")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -197,14 +197,21 @@ def timeline(cli: Cli, rollout: int) -> None:
 
 @commands.command()
 @click.argument("rollout", type=ROLLOUT)
+@click.option(
+    "--sort",
+    default="wave",
+    show_default=True,
+    type=click.Choice(("wave", "attention")),
+    help="By wave, which nothing changes, or what needs attention first.",
+)
 @click.option("--show", "which", default="all", show_default=True, help="all, attention, open, or one state.")
 @click.option("--search", default="", help="Part of the device's name.")
 @paged
 @pass_cli
 @gives(Page[AssignmentInfo], "rollout devices 12 --show attention")
-def devices(cli: Cli, rollout: int, which: str, search: str, part: Slice) -> None:
-    """Devices of a rollout, what needs attention first."""
-    found = cli.client.rollouts.assignments(rollout, show=which, search=search)
+def devices(cli: Cli, rollout: int, sort: Literal["wave", "attention"], which: str, search: str, part: Slice) -> None:
+    """Devices of a rollout, by wave or what needs attention first."""
+    found = cli.client.rollouts.assignments(rollout, sort=sort, show=which, search=search)
     cli.out.page(part.of(found), _DEVICES)
 
 

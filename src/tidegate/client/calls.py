@@ -892,9 +892,9 @@ class Rollouts(Noun):
         )
 
     def assignments(
-        self, rollout: int, *, sort: Literal["attention", "wave"] = "attention", show: str = "all", search: str = ""
+        self, rollout: int, *, sort: Literal["wave", "attention"] = "wave", show: str = "all", search: str = ""
     ) -> Listing[rollouts_wire.AssignmentInfo]:
-        """Devices of a rollout, what needs attention first.
+        """Devices of a rollout, by wave or what needs attention first.
 
         GET /v1/rollouts/{rollout}/assignments; needs `rollouts.read`
         """

@@ -81,7 +81,13 @@ def enroll_app(node: Node) -> ASGIApp:
 
 def _edged(node: Node, listener: str, served: list[BaseRoute]) -> ASGIApp:
     handlers = {404: problems.on_http_exception, 405: problems.on_http_exception}
-    return Edge(Starlette(routes=served, exception_handlers=handlers), node, listener)
+    return Edge(_exact(Starlette(routes=served, exception_handlers=handlers)), node, listener)
+
+
+def _exact(app: Starlette) -> Starlette:
+    """With one address for each thing: a slash more is another, and not sent on to whatever host the caller names."""
+    app.router.redirect_slashes = False
+    return app
 
 
 def metrics_app(node: Node, channel: ChannelApp, runner: Runner) -> ASGIApp:
@@ -91,7 +97,7 @@ def metrics_app(node: Node, channel: ChannelApp, runner: Runner) -> ASGIApp:
         text = await anyio.to_thread.run_sync(_measured, node, channel.figures(), runner.stalled())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/metrics", metrics), *routes(node, health.OPERATIONS)])
+    return _exact(Starlette(routes=[Route("/metrics", metrics), *routes(node, health.OPERATIONS)]))
 
 
 def _measured(node: Node, channel: dict[str, int], stalled: list[str]) -> bytes:

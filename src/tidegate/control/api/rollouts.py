@@ -104,14 +104,16 @@ def _get(call: Call) -> wire.RolloutInfo:
 
 def _assignments(call: Call) -> Page[wire.AssignmentInfo]:
     query: wire.AssignmentQuery = call.query
-    position = decode_cursor(query.cursor, int, int, int)
+    by_wave = query.sort == "wave"
+    # A cursor of the one order is none of the other, and refused there.
+    position = decode_cursor(query.cursor, *([int] * (2 if by_wave else 3)))
     wanted = AssignmentFilter(
         show=query.show,
         search=query.search,
         limit=query.limit,
         offset=query.offset,
-        after=cast("tuple[int, int, int] | None", position),
-        by_wave=query.sort == "wave",
+        after=cast("tuple[int, ...] | None", position),
+        by_wave=by_wave,
     )
     return assignment_page(rollouts.list_assignments(call.scope, call.node, call.integer("rollout"), wanted))
 
@@ -214,7 +216,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/rollouts/{rollout}/assignments",
         permission="rollouts.read",
-        summary="Devices of a rollout, what needs attention first",
+        summary="Devices of a rollout, by wave or what needs attention first",
         handler=_assignments,
         query=wire.AssignmentQuery,
         answer=Page[wire.AssignmentInfo],

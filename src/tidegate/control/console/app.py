@@ -50,7 +50,8 @@ class _Nowhere(Route):
     """Every address that a browser may look at; programs, the API's own paths and other methods get a problem."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        of_api = scope["path"] == "/v1" or scope["path"].startswith("/v1/")
+        # Slashes more make no page of what is the API's.
+        of_api = scope["path"].lstrip("/").partition("/")[0] == "v1"
         if of_api or scope.get("method") not in ("GET", "HEAD") or not _takes_pages(scope):
             return Match.NONE, {}
         return super().matches(scope)

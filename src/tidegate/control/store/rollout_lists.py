@@ -94,14 +94,14 @@ def _shown(wanted: AssignmentFilter) -> sa.ColumnElement[bool] | None:
 
 
 def assignments_page(tx: Connection, record: RolloutRecord, wanted: AssignmentFilter) -> AssignmentPage:
-    """One page of a rollout's devices, what needs attention first.
+    """One page of a rollout's devices, by wave or what needs attention first.
 
     Raises:
         Invalid: `show` is none of the choices.
     """
-    rank = sa.literal(0) if wanted.by_wave else _rank()
-    key = (rank, assignments.c.wave, assignments.c.device_id)
-    query = _assignments().where(assignments.c.rollout_id == record.id).add_columns(rank.label("rank"))
+    place = (assignments.c.wave, assignments.c.device_id)
+    key = place if wanted.by_wave else (_rank(), *place)
+    query = _assignments().where(assignments.c.rollout_id == record.id).add_columns(_rank().label("rank"))
     shown = _shown(wanted)
     if shown is not None:
         query = query.where(shown)
@@ -113,7 +113,7 @@ def assignments_page(tx: Connection, record: RolloutRecord, wanted: AssignmentFi
     rows = tx.execute(query.order_by(*key).limit(wanted.limit + 1).offset(wanted.offset)).all()
     more = len(rows) > wanted.limit
     rows = rows[: wanted.limit]
-    last = (rows[-1].rank, rows[-1].wave, rows[-1].device_id) if more else None
+    last = (rows[-1].rank, rows[-1].wave, rows[-1].device_id)[-len(key) :] if more else None
     return AssignmentPage(tuple(_views(rows)), total, last)
 
 

@@ -61,11 +61,11 @@ class RolloutQuery(ListQuery, frozen=True, kw_only=True):
 class AssignmentQuery(ListQuery, frozen=True, kw_only=True):
     """`show`: all, attention, open, or one state of an assignment.
 
-    `sort`: what needs attention first, where a device whose state changes meanwhile can be met twice or not at all; or
-    by wave, an order that nothing changes, for whoever walks all of them.
+    `sort`: by wave, an order that nothing changes, for whoever walks all of them; or what needs attention first, where
+    a device whose state changes meanwhile can be met twice or not at all.
     """
 
-    sort: Literal["attention", "wave"] = "attention"
+    sort: Literal["wave", "attention"] = "wave"
     show: Annotated[str, Meta(max_length=32)] = "all"
     search: Annotated[str, Meta(max_length=64)] = ""
 

@@ -47,8 +47,9 @@ class AssignmentView:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentFilter:
-    """`show`: ``all``, ``attention``, ``open``, ``healthy`` or one state. `after` is where a walk goes on.
+    """`show`: ``all``, ``attention``, ``open``, ``healthy`` or one state.
 
+    `after` is where a walk in the same order goes on.
     `by_wave`: in an order that nothing changes, for a walk; else what needs attention first.
     """
 
@@ -56,7 +57,7 @@ class AssignmentFilter:
     search: str = ""
     limit: int = 50
     offset: int = 0
-    after: tuple[int, int, int] | None = None
+    after: tuple[int, ...] | None = None
     by_wave: bool = False
 
 
