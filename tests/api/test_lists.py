@@ -319,6 +319,18 @@ def test_a_cursor_of_one_order_of_a_rollouts_devices_is_none_of_the_other(site: 
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_device_of_a_rollout_that_fails_before_a_walk_comes_to_it_is_met(site: Site) -> None:
+    path = site.path("/v1/rollouts/{rollout}/assignments")
+    first = site.ok("GET", f"{path}?limit=2")
+    last = ({"cam-1", "cam-2", "cam-3"} - {item["device"] for item in first["items"]}).pop()
+    with site.node.db.write() as tx:
+        device = sa.select(devices.c.id).where(devices.c.name == last).scalar_subquery()
+        tx.execute(sa.update(assignments).where(assignments.c.device_id == device).values(state="failed"))
+    rest = site.ok("GET", f"{path}?limit=2&cursor={first['next_cursor']}")
+    assert [item["device"] for item in rest["items"]] == [last]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_walk_through_an_sbom_that_is_replaced_meanwhile_says_so(site: Site) -> None:
     _attach(site)
     path = "/v1/artifacts/vad/1/sbom/components"
