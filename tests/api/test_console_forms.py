@@ -196,6 +196,7 @@ def test_what_was_said_of_another_state_of_the_rollout_is_refused(
     for one in meanwhile:
         command(node, rollout, one)
     before = rollouts.get_rollout(admin_scope(node), node, rollout).state
+    assert person.send(f"/rollouts/{rollout}/{verb}", **typed).status == 409  # a form that does not say what was seen
     refused = person.send(f"/rollouts/{rollout}/{verb}", generation=seen, **typed)
     assert refused.status == 409
     assert b"it changed since you looked; look again" in refused.body

@@ -65,7 +65,7 @@ def _of_a_fleet(node: Node, scope: Scope, rollouts: dict[str, int]) -> Iterator[
     yield "rollout, all its devices", Scene(f"/rollouts/{rollouts['running']}?show=all")
     yield "refused by a permission", Scene("/users", who=VIEWER)
     yield "rollout for a viewer", Scene(f"/rollouts/{rollouts['waiting']}", who=VIEWER)
-    yield "rollout, halt opened", Scene(f"/rollouts/{rollouts['running']}", lambda page: _open(page, "Halt rollout"))
+    yield "rollout, a verb opened", Scene(f"/rollouts/{rollouts['running']}", _open)
     yield "abort of the whole fleet", Scene(f"/rollouts/{rollouts['completed']}/abort")
     yield "abort of what runs", Scene(f"/rollouts/{rollouts['running']}/abort")
     names = [view.device.name for view in devices.listed(scope, node, Search(state="active"), limit=6).items]
@@ -116,8 +116,9 @@ def _press(page: Page, name: str) -> None:
     page.wait_for_load_state()
 
 
-def _open(page: Page, name: str) -> None:
-    page.locator("summary", has_text=name).first.click()
+def _open(page: Page) -> None:
+    """The first verb that is possible: to halt, or to resume where all fails."""
+    page.locator("main details.act > summary").first.click()
 
 
 def _wrong_password(page: Page) -> None:

@@ -37,7 +37,6 @@ def register(node: Node, device: DeviceRef, said: Register) -> bool:
             return False
     key, at = str(device.id), node.clock.monotonic()
     node.limits.registered_by_device.check(key, at, "the device says something else of itself each time")
-    node.limits.registered_by_device.failed(key, at)
     with node.db.write() as tx:
         before = store.facts(tx, device.id)
         if before == facts:
@@ -48,5 +47,6 @@ def register(node: Node, device: DeviceRef, said: Register) -> bool:
             text = f"agent {said.agent_version}, was {before['agent_version']}"
             history.tell(tx, node, [Event(device.fleet_id, device.id, None, "agent", text)], engine.now(tx))
         store.bump(tx, device.fleet_id)
+    node.limits.registered_by_device.failed(key, at)
     node.hub.nudge("devices", device.fleet_id, {device.id})
     return True

@@ -74,19 +74,21 @@ def make_room(tx: Connection, fleet_id: FleetId, most_bytes: int, reason: str) -
     over = int(tx.scalar(sa.select(sa.func.sum(log_requests.c.bundle_bytes)).where(kept)) or 0) - most_bytes
     if over <= 0:
         return 0
-    oldest = sa.select(log_requests.c.id, log_requests.c.bundle_bytes).where(kept)
-    goes: list[int] = []
-    for row in tx.execute(oldest.order_by(log_requests.c.ended_at, log_requests.c.id)):
-        if over <= 0:
-            break
-        goes.append(row.id)
-        over -= row.bundle_bytes
-    for start in range(0, len(goes), _AT_ONCE):
-        some = goes[start : start + _AT_ONCE]
-        tx.execute(log_bundles.delete().where(log_bundles.c.request_id.in_(some)))
-        dropped = log_requests.update().where(log_requests.c.id.in_(some))
+    bundles = sa.select(log_requests.c.id, log_requests.c.bundle_bytes).where(kept)
+    oldest = bundles.order_by(log_requests.c.ended_at, log_requests.c.id)
+    gone = 0
+    while over > 0:
+        goes = []
+        for row in tx.execute(oldest.limit(_AT_ONCE)).all():
+            if over <= 0:
+                break
+            goes.append(row.id)
+            over -= row.bundle_bytes
+        tx.execute(log_bundles.delete().where(log_bundles.c.request_id.in_(goes)))
+        dropped = log_requests.update().where(log_requests.c.id.in_(goes))
         tx.execute(dropped.values(state="expired", reason=reason, bundle_bytes=None))
-    return len(goes)
+        gone += len(goes)
+    return gone
 
 
 def bundle(tx: Connection, request_id: int) -> bytes | None:

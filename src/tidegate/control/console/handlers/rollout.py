@@ -175,10 +175,10 @@ def _abort_why(verbs: tuple[VerbView, ...]) -> str:
     return "" if any(verb.possible for verb in aborts) else next((verb.why_not for verb in aborts), "not possible")
 
 
-def _generation(visit: Visit) -> int | None:
-    """What the person saw: the server refuses when the rollout has moved since."""
+def _generation(visit: Visit) -> int:
+    """What the person saw: refused when the rollout has moved since. -1, which none is, when the form does not say."""
     value = visit.text("generation")
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else -1
 
 
 def _command(visit: Visit, verb: Verb) -> Outcome:
