@@ -217,14 +217,25 @@ def test_what_the_agent_is_made_of_is_known_to_it(source: Source) -> None:
     assert "/etc" not in own
 
 
+_ASKED = """
+import json, sys
+searched = [sys.executable, *sys.path]
+sys.path += json.loads(sys.argv[1])
+from pathlib import Path
+from tidegate.agent import settings
+from tidegate.agent.own import own_paths
+source = settings.Source(file=Path(sys.argv[2]), environment={}, overrides={})
+print(json.dumps([searched, own_paths(source, settings.Settings(state_dir="/s", run_dir="/r"))]))
+"""
+
+
 def test_what_the_interpreter_runs_is_the_agents_own_whether_it_is_there_or_not(source: Source) -> None:
-    """Asked of the interpreter itself, as the installed program is started."""
-    asked = "import sys, json; print(json.dumps([sys.executable, *sys.path]))"
+    """Asked of the interpreter itself, as the installed program is started: of no virtual environment, with -I."""
     interpreter = os.path.realpath(sys.executable)
-    said = subprocess.run([interpreter, "-I", "-c", asked], capture_output=True, check=True, timeout=30).stdout
-    executable, *searched = json.loads(said)
+    asked = [interpreter, "-I", "-c", _ASKED, json.dumps([path for path in sys.path if path]), str(source.file)]
+    said = subprocess.run(asked, capture_output=True, check=True, timeout=30).stdout
+    (executable, *searched), own = json.loads(said)
     assert any(path.endswith(".zip") for path in searched)
     folder = Path(executable).parent
-    own = own_paths(source, settings.load(source).settings)
     for path in (executable, *searched, str(folder / "pyvenv.cfg"), str(folder.parent / "pyvenv.cfg")):
         assert any(below(path, one) for one in own), path
