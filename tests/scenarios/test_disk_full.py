@@ -160,7 +160,7 @@ def _recorded(api: live.Api) -> set[str]:
 
 @pytest.mark.timeout(240)
 def test_the_disk_of_the_database_server_fills_up_and_is_emptied_again(database_disk: Path, tmp_path: Path) -> None:
-    cluster = postgres.Cluster(postgres.new_folder(database_disk))
+    cluster = postgres.Cluster(postgres.new_folder(database_disk), durable=True)
     cluster.start(_migrate)
     try:
         _fill_up_under_a_node(cluster, database_disk, tmp_path)

@@ -47,6 +47,13 @@ EVENTS = (
     _event("cannot look for changes", "warning", "Devices learn of changes later.", "error"),
     _event("cannot note the use of a credential", "warning", "When it was last used is written later.", "error"),
     _event("sign-in refused", "warning", "A wrong name, password or second factor.", "operator", "known", "address"),
+    _event(
+        "logs of devices made room for newer ones",
+        "info",
+        "A fleet's oldest bundles went, see `log_bundles_max_bytes`.",
+        "fleet",
+        "dropped",
+    ),
     _event("enrollment refused", "warning", "A token or request was not accepted.", "kind", "device", "client"),
     _event(
         "the setting oidc.roles names a fleet that is not there", "warning", "The mapping does nothing there.", "fleet"

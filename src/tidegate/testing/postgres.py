@@ -34,6 +34,9 @@ _SETTINGS = {
 }
 
 
+_NOT_DURABLE = {"fsync", "synchronous_commit", "full_page_writes"}
+
+
 class CannotStart(Exception):
     """PostgreSQL is not installed or did not start; says what to do."""
 
@@ -62,7 +65,9 @@ def sweep() -> None:
 class Cluster:
     """The cluster in `folder`, started by whichever process needs it first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        """`durable`: what is committed outlives a crash of the server, for tests in which it crashes."""
+        self._settings = {name: value for name, value in _SETTINGS.items() if not durable or name not in _NOT_DURABLE}
         self._folder = folder
         self._data = folder / "data"
 
@@ -84,7 +89,7 @@ class Cluster:
 
     def begin(self) -> None:
         """Start the server again after `end`, or after it ended by itself."""
-        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        options = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         _run(_binaries() / "pg_ctl", "-D", self._data, "-l", self._folder / "log", "-w", "-t", "60",
              "-o", f"-k {self._folder} {options}", "start")  # fmt: skip
 
